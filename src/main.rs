@@ -1,0 +1,3 @@
+//! Entry point: parse, logging, dispatch, exit code.
+
+fn main() {}

@@ -1,0 +1,351 @@
+//! What a front end asks for (`Plan`) and what it gets (`Outcome`). The JSON form of `Outcome` is public: see `SCHEMA`.
+
+use crate::language::{Lang, LanguageChoice};
+use crate::speech::Transcript;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the JSON that `Outcome` serialises to. Raised when a field changes meaning or goes; never for a new field.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that one request may ask for. Built by a front end, obeyed by the pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Spoken language, or let Whisper hear it.
+    pub language: LanguageChoice,
+    /// Whisper's own task.
+    pub task: Task,
+    /// Times for every word, at the cost of a second pass of the decoder.
+    pub word_times: bool,
+    /// How far the cleanup may go.
+    pub clean: Style,
+    /// Target language of the translation, if one is wanted.
+    pub translate: Option<Lang>,
+    /// Whether the text is only written, classified, or sent to the agent at once.
+    pub route: Route,
+    /// Text before the recording, for Whisper: names, spelling, style.
+    pub prompt: Option<String>,
+    /// Names and jargon: given to Whisper and used to correct near misses.
+    pub vocabulary: Vec<String>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Plan {
+            language: LanguageChoice::Auto,
+            task: Task::Transcribe,
+            word_times: false,
+            clean: Style::Punctuate,
+            translate: None,
+            route: Route::Auto,
+            prompt: None,
+            vocabulary: Vec::new(),
+        }
+    }
+}
+
+/// Whisper's task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Text in the language spoken.
+    #[default]
+    Transcribe,
+    /// English text, whatever was spoken.
+    TranslateToEnglish,
+}
+
+/// How far cleanup may go. Only `Rewrite` may change words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Style {
+    /// As recognised; no language model.
+    Verbatim,
+    /// Punctuation, case and paragraphs.
+    #[default]
+    Punctuate,
+    /// Also drops fillers, stutters and repeated words.
+    Tidy,
+    /// Free text. Guarded, and never the default.
+    Rewrite,
+}
+
+/// What happens with the text once it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Route {
+    /// Only text; no classification.
+    Text,
+    /// The intent decides.
+    #[default]
+    Auto,
+    /// Straight to the heavy model.
+    Agent,
+}
+
+/// A piece of text with its time in the recording, seconds from the start of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cue {
+    /// Seconds.
+    pub start: f64,
+    /// Seconds; never before `start`.
+    pub end: f64,
+    /// The text of this stretch, trimmed. A trailing `\n\n` never stands here: see `paragraph`.
+    pub text: String,
+    /// Whether a new paragraph starts with this cue.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paragraph: bool,
+}
+
+/// Text made from the transcript, with the times of the transcript.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Track {
+    /// The cues joined: what a person would paste.
+    pub text: String,
+    /// Language of the text.
+    pub language: Lang,
+    /// One cue a transcript segment, in order.
+    pub cues: Vec<Cue>,
+}
+
+impl Track {
+    /// Joins the cues (space between, none in unspaced languages, blank line at paragraphs).
+    pub fn new(language: Lang, cues: Vec<Cue>) -> Self {
+        let mut text = String::new();
+        for cue in cues.iter().filter(|cue| !cue.text.is_empty()) {
+            if !text.is_empty() {
+                text.push_str(match (cue.paragraph, language.is_unspaced()) {
+                    (true, _) => "\n\n",
+                    (false, true) => "",
+                    (false, false) => " ",
+                });
+            }
+            text.push_str(&cue.text);
+        }
+        Track { text, language, cues }
+    }
+}
+
+/// What made the cleaned text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CleanEngine {
+    /// Nothing was done (`verbatim`).
+    None,
+    /// A language model held to the speaker's words by a grammar.
+    Grammar,
+    /// A language model whose output was checked against the speaker's words.
+    Checked,
+    /// Rules alone.
+    Rules,
+}
+
+/// The cleaned text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cleaned {
+    /// What was asked for.
+    pub style: Style,
+    /// The weakest engine that any sentence needed.
+    pub engine: CleanEngine,
+    /// The text.
+    #[serde(flatten)]
+    pub track: Track,
+}
+
+/// The intent decision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Name of the route taken.
+    pub label: String,
+    /// Probability of `label` among the labels, 0 to 1. 1 when forced.
+    pub probability: f64,
+    /// What the route does.
+    pub action: Action,
+    /// Whether the model was undecided, so that the configured default was taken.
+    pub undecided: bool,
+    /// Who decided.
+    pub by: DecidedBy,
+    /// Probability of each label, renormalised over the labels.
+    pub probabilities: BTreeMap<String, f64>,
+}
+
+/// Who decided the intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecidedBy {
+    /// One token of the model.
+    Model,
+    /// `--route` or the binding.
+    Forced,
+    /// The configured default: undecided, or no model to ask.
+    Default,
+}
+
+/// What a route does with an utterance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// The text is the result.
+    Text,
+    /// The light model answers.
+    Light,
+    /// The heavy model answers.
+    Heavy,
+}
+
+/// A model's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The answer, thinking stripped.
+    pub text: String,
+    /// `light` or `heavy`.
+    pub tier: Tier,
+    /// Model name as the server gives it.
+    pub model: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Tokens generated, where the server counts them.
+    pub tokens: Option<u32>,
+}
+
+/// Which language model server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// 7B class: routing, cleanup, translation.
+    Light,
+    /// 14B class: answers and tools.
+    Heavy,
+}
+
+impl Tier {
+    /// `light` or `heavy`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Light => "light",
+            Tier::Heavy => "heavy",
+        }
+    }
+}
+
+/// Why a completion ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// The model was done.
+    Stop,
+    /// The token limit.
+    Length,
+    /// The time limit.
+    Timeout,
+    /// The connection broke; what came is kept.
+    Broken,
+}
+
+/// Something after recognition that did not work; the best text so far is delivered all the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    /// Machine-readable reason.
+    pub code: WarningCode,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+impl Warning {
+    /// A warning with its sentence.
+    pub fn new(code: WarningCode, message: impl Into<String>) -> Self {
+        Warning { code, message: message.into() }
+    }
+}
+
+/// Reason codes of warnings. Part of the public JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WarningCode {
+    /// No server answered for cleanup; rules were used.
+    CleanupUnavailable,
+    /// The model's text was not the speaker's words; rules were used for that sentence.
+    CleanupRejected,
+    /// The rewrite changed facts or ran away; a safer style was used.
+    RewriteRejected,
+    /// No server answered for translation.
+    TranslationUnavailable,
+    /// The translation failed its checks and was left out for that segment.
+    TranslationRejected,
+    /// No server answered for the intent; the default route was taken.
+    IntentUnavailable,
+    /// The model was not sure; the default route was taken.
+    IntentUndecided,
+    /// No answer from the model the route asks for.
+    ReplyUnavailable,
+    /// The answer ended before the model was done.
+    ReplyTruncated,
+    /// A tier that should run could not be started.
+    ServerUnavailable,
+    /// The recording has no speech in it.
+    NoSpeech,
+    /// Speech that was recognised only with low confidence.
+    LowConfidence,
+    /// The end of the file was damaged or cut; what could be decoded is there.
+    AudioTruncated,
+}
+
+/// Milliseconds per stage. Stages that did not run are absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timings {
+    /// Seconds of audio.
+    pub audio_s: f64,
+    /// Decoding and resampling (overlaps with recognition on long files).
+    pub decode_ms: Option<f64>,
+    /// Voice activity detection.
+    pub vad_ms: Option<f64>,
+    /// Whisper, summed over utterances.
+    pub recognize_ms: Option<f64>,
+    /// Cleanup, from its start to its end.
+    pub clean_ms: Option<f64>,
+    /// Translation.
+    pub translate_ms: Option<f64>,
+    /// Intent decision.
+    pub intent_ms: Option<f64>,
+    /// From the end of recognition to the first token of the answer.
+    pub reply_first_ms: Option<f64>,
+    /// The whole answer.
+    pub reply_ms: Option<f64>,
+    /// Wall clock from the first byte read to the outcome.
+    pub total_ms: f64,
+}
+
+/// What was read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceInfo {
+    /// File name as given, `-` for standard input.
+    pub name: String,
+    /// Seconds of audio decoded; `None` for text.
+    pub duration: Option<f64>,
+    /// Container and codec, such as `ogg/opus`.
+    pub format: Option<String>,
+}
+
+/// Everything that came of one recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// `SCHEMA`.
+    pub schema: u32,
+    /// What was read.
+    pub source: SourceInfo,
+    /// The raw, timed text.
+    pub transcript: Transcript,
+    /// Cleaned text; absent only when the transcript is empty.
+    pub cleaned: Option<Cleaned>,
+    /// Translation, when one was asked for and came out.
+    pub translated: Option<Track>,
+    /// The intent decision, when one was asked for.
+    pub intent: Option<Intent>,
+    /// The model's answer, when the route asks for one.
+    pub reply: Option<Reply>,
+    /// What did not work.
+    pub warnings: Vec<Warning>,
+    /// Milliseconds per stage.
+    pub timings: Timings,
+}

@@ -1,0 +1,6 @@
+//! Text steps. Each file holds the prompt and the parser of one step side by side; only `llm` speaks HTTP.
+
+pub mod clean;
+pub mod intent;
+pub mod llm;
+pub mod translate;
