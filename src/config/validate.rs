@@ -1,0 +1,68 @@
+//! Ranges and combinations that types cannot express.
+
+use super::{Config, ConfigError, Loaded};
+use crate::language::Lang;
+
+/// Refuses what would fail later with a worse message.
+pub(super) fn check(loaded: &Loaded) -> Result<(), ConfigError> {
+    let config = &loaded.config;
+    let problem = numbers(config).or_else(|| texts(config));
+    problem.map_or(Ok(()), |(key, reason)| {
+        let origin = loaded.origins.get(key).map_or_else(|| "the profile".to_owned(), ToString::to_string);
+        Err(ConfigError::BadValue { key: key.to_owned(), origin, reason })
+    })
+}
+
+fn numbers(config: &Config) -> Option<(&'static str, String)> {
+    let ranges = [
+        ("audio.max_seconds", config.audio.max_seconds, 0.1, 1e7),
+        ("audio.max_decoded_bytes", config.audio.max_decoded_bytes as f64, 64_000.0, 1e15),
+        ("audio.decoder_memory_mb", config.audio.decoder_memory_mb as f64, 64.0, 1e6),
+        ("audio.decoder_cpu_seconds", config.audio.decoder_cpu_seconds as f64, 1.0, 1e7),
+        ("speech.threads", f64::from(config.speech.threads), 0.0, 1024.0),
+        ("speech.recognizers", f64::from(config.speech.recognizers), 1.0, 256.0),
+        ("speech.queue", f64::from(config.speech.queue), 1.0, 1e5),
+        ("speech.max_utterance_seconds", config.speech.max_utterance_seconds, 1.0, 28.0),
+        ("speech.vad_threshold", config.speech.vad_threshold, 0.0, 1.0),
+        ("cleanup.deadline_seconds", config.cleanup.deadline_seconds, 0.0, 3600.0),
+        ("agent.max_tokens", f64::from(config.agent.max_tokens), 1.0, 1e6),
+        ("agent.timeout_seconds", config.agent.timeout_seconds, 0.1, 1e5),
+        ("agent.temperature", f64::from(config.agent.temperature), 0.0, 2.0),
+        ("quick.max_tokens", f64::from(config.quick.max_tokens), 1.0, 1e6),
+        ("quick.timeout_seconds", config.quick.timeout_seconds, 0.1, 1e5),
+        ("quick.temperature", f64::from(config.quick.temperature), 0.0, 2.0),
+        ("light.context", f64::from(config.light.context), 512.0, 1e7),
+        ("light.parallel", f64::from(config.light.parallel), 1.0, 64.0),
+        ("light.timeout_seconds", config.light.timeout_seconds, 0.1, 1e5),
+        ("light.connect_timeout_seconds", config.light.connect_timeout_seconds, 0.01, 1e4),
+        ("heavy.context", f64::from(config.heavy.context), 512.0, 1e7),
+        ("heavy.parallel", f64::from(config.heavy.parallel), 1.0, 64.0),
+        ("heavy.timeout_seconds", config.heavy.timeout_seconds, 0.1, 1e5),
+        ("heavy.connect_timeout_seconds", config.heavy.connect_timeout_seconds, 0.01, 1e4),
+        ("servers.startup_timeout_seconds", config.servers.startup_timeout_seconds, 1.0, 1e5),
+        ("servers.grace_seconds", config.servers.grace_seconds, 0.0, 600.0),
+        ("output.subtitle_columns", f64::from(config.output.subtitle_columns), 10.0, 200.0),
+        ("output.subtitle_lines", f64::from(config.output.subtitle_lines), 1.0, 5.0),
+        ("output.subtitle_chars_per_second", config.output.subtitle_chars_per_second, 5.0, 100.0),
+    ];
+    ranges
+        .into_iter()
+        // Written so that NaN is outside too.
+        .find(|(_, value, low, high)| !(low..=high).contains(&value))
+        .map(|(key, value, low, high)| (key, format!("{value} is not between {low} and {high}")))
+}
+
+fn texts(config: &Config) -> Option<(&'static str, String)> {
+    let to = &config.translation.to;
+    if let Some(error) = (!to.is_empty()).then(|| to.parse::<Lang>().err()).flatten() {
+        return Some(("translation.to", error.to_string()));
+    }
+    for (name, key, tier) in [("light", "light.base_url", &config.light), ("heavy", "heavy.base_url", &config.heavy)] {
+        if !tier.manage && !tier.base_url.starts_with("http://") && !tier.base_url.starts_with("https://") {
+            let reason =
+                format!("a {name} server that bestbox does not manage needs a URL such as http://127.0.0.1:8081");
+            return Some((key, reason));
+        }
+    }
+    config.speech.model.is_empty().then(|| ("speech.model", "name a model; see `bestbox models list`".to_owned()))
+}
