@@ -1,1 +1,220 @@
-//! (to be written)
+//! Composition root: `Config` → `Engine`. Loads the speech model, brings the language model tiers up in the background
+//! (light first, then heavy) and hands the pipeline what it needs for one run.
+
+mod settings;
+mod tiers;
+
+use crate::agent::Agent;
+use crate::audio::{Channels, DecodeSettings};
+use crate::config::Config;
+use crate::error::Error;
+use crate::models::Store;
+use crate::outcome::*;
+use crate::speech::vad::VadSettings;
+use crate::speech::whisper::Model;
+use crate::speech::worker::Recognizers;
+use crate::speech::{SpeechError, SpeechOptions};
+use crate::text::clean::Cleaner;
+use crate::text::intent::{self, Classifier, RouteSet};
+use crate::text::translate::Translator;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tiers::TierSet;
+use tokio_util::sync::CancellationToken;
+
+pub use settings::vocabulary_words;
+
+/// Told what is being loaded or started, for things that take more than a moment.
+pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What a command needs; what it does not need is neither loaded nor started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The speech model.
+    pub speech: bool,
+    /// The tier that cleans, translates and decides.
+    pub light: bool,
+    /// The tier that answers.
+    pub heavy: bool,
+}
+
+impl Needs {
+    /// What `plan` may need. The heavy tier is started whenever the intent could ask for it, so that it loads while the
+    /// person is still being understood.
+    pub fn of(plan: &Plan, config: &Config, speech: bool) -> Self {
+        let translates = |tier| plan.translate.is_some() && config.translation.tier == tier;
+        Needs {
+            speech,
+            light: plan.clean != Style::Verbatim || translates(Tier::Light) || plan.route == Route::Auto,
+            heavy: plan.route != Route::Text || translates(Tier::Heavy),
+        }
+    }
+}
+
+/// Models and servers, ready for any number of runs.
+pub struct Engine {
+    config: Config,
+    channels: Channels,
+    recognizers: Option<Recognizers>,
+    tiers: TierSet,
+    routes: Arc<RouteSet>,
+    decoder: PathBuf,
+}
+
+/// What an engine is started with.
+pub struct Start {
+    /// Validated configuration.
+    pub config: Config,
+    /// What to bring up.
+    pub needs: Needs,
+    /// Which channels of a recording are listened to.
+    pub channels: Channels,
+    /// Program that is re-executed for decoding and for keeping servers: bestbox itself.
+    pub program: PathBuf,
+    /// Told what takes a while.
+    pub notice: Notice,
+}
+
+impl Engine {
+    /// Loads the speech model and begins to start the servers; returns as soon as speech can be recognised. A server
+    /// that does not come up is a warning of the runs that wanted it, never an error here.
+    pub async fn start(start: Start) -> Result<Self, Error> {
+        let Start { config, needs, channels, program, notice } = start;
+        let routes = Arc::new(settings::routes(&config)?);
+        let store = Store::new(&config.models.folders);
+        let tiers = TierSet::start(&config, needs, &routes, tiers::Context { store: store.clone(), program: program.clone(), notice: notice.clone() });
+        let recognizers = if needs.speech {
+            let settings = config.clone();
+            let load = move || load_speech(&settings, &store, &notice);
+            let loaded = tokio::task::spawn_blocking(load).await;
+            Some(loaded.map_err(|panic| Error::Usage(format!("loading the speech model failed: {panic}")))??)
+        } else {
+            None
+        };
+        Ok(Engine { config, channels, recognizers, tiers, routes, decoder: program })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Waits until the tiers that were asked for are up or have failed. Runs do this by themselves when they must.
+    pub async fn ready(&self) {
+        for tier in [Tier::Light, Tier::Heavy] {
+            // A failure is reported by the run that wants the tier.
+            let _ = self.tiers.client(tier).await;
+        }
+    }
+
+    /// Stops the servers that this engine started.
+    pub async fn stop(self) {
+        self.tiers.stop().await;
+    }
+
+    /// The recogniser threads.
+    pub(crate) fn recognizers(&self) -> Result<&Recognizers, Error> {
+        self.recognizers.as_ref().ok_or_else(|| Error::Usage("this engine was started without a speech model".into()))
+    }
+
+    pub(crate) fn decode_settings(&self) -> DecodeSettings {
+        settings::decode(&self.config, self.channels, &self.decoder)
+    }
+
+    pub(crate) fn vad_settings(&self) -> VadSettings {
+        settings::vad(&self.config)
+    }
+
+    pub(crate) fn speech_options(&self, plan: &Plan) -> SpeechOptions {
+        settings::speech_options(plan)
+    }
+
+    /// Cleanup for one run. Waits for the light tier only inside the first call that needs a model.
+    pub(crate) async fn cleaner(&self, plan: &Plan) -> (Cleaner, Option<Warning>) {
+        let settings = settings::clean(&self.config, plan);
+        if plan.clean == Style::Verbatim {
+            return (Cleaner::new(None, settings), None);
+        }
+        match self.tiers.client(Tier::Light).await {
+            Ok(client) => (Cleaner::new(Some(client), settings), None),
+            Err(reason) => {
+                let warning = Warning::new(WarningCode::CleanupUnavailable, format!("rules cleaned the text: {reason}"));
+                (Cleaner::new(None, settings), Some(warning))
+            }
+        }
+    }
+
+    /// Translation for one run.
+    pub(crate) async fn translator(&self) -> Result<Translator, Warning> {
+        let client = self.tiers.client(self.config.translation.tier).await;
+        client
+            .map(|client| Translator::new(client, settings::translate(&self.config)))
+            .map_err(|reason| Warning::new(WarningCode::TranslationUnavailable, format!("not translated: {reason}")))
+    }
+
+    /// The intent of `text`. Never fails: at worst the default route, with the reason.
+    pub(crate) async fn decide(&self, route: Route, text: &str, cancel: &CancellationToken) -> (Intent, Option<Warning>) {
+        if route == Route::Agent {
+            return (intent::forced(&self.routes, Action::Heavy), None);
+        }
+        let unavailable = |reason: String| {
+            let fallback = intent::fallback(&self.routes);
+            let message = format!("route '{}' taken by default: {reason}", fallback.label);
+            (fallback, Some(Warning::new(WarningCode::IntentUnavailable, message)))
+        };
+        let client = match self.tiers.client(Tier::Light).await {
+            Ok(client) => client,
+            Err(reason) => return unavailable(reason),
+        };
+        let classifier = Classifier::new(client, self.routes.clone(), settings::intent(&self.config));
+        match classifier.classify(text, cancel).await {
+            Ok(intent) if intent.undecided => {
+                let message = format!("the intent is not clear; route '{}' taken by default", intent.label);
+                (intent, Some(Warning::new(WarningCode::IntentUndecided, message)))
+            }
+            Ok(intent) => (intent, None),
+            Err(error) => unavailable(error.to_string()),
+        }
+    }
+
+    /// The answer that `action` asks for, streamed to `on_delta`; none for text.
+    pub(crate) async fn answer(
+        &self,
+        action: Action,
+        text: &str,
+        cancel: &CancellationToken,
+        on_delta: &mut (dyn FnMut(&str) + Send),
+    ) -> (Option<Reply>, Option<Warning>) {
+        let (tier, config) = match action {
+            Action::Text => return (None, None),
+            Action::Light => (Tier::Light, &self.config.quick),
+            Action::Heavy => (Tier::Heavy, &self.config.agent),
+        };
+        let unavailable =
+            |reason: String| (None, Some(Warning::new(WarningCode::ReplyUnavailable, format!("no answer: {reason}"))));
+        let client = match self.tiers.client(tier).await {
+            Ok(client) => client,
+            Err(reason) => return unavailable(reason),
+        };
+        let agent = Agent::new(client, settings::answer(config, tier));
+        match agent.answer(text, cancel, on_delta).await {
+            Ok(reply) if reply.finish == Finish::Stop => (Some(reply), None),
+            Ok(reply) => {
+                let why = match reply.finish {
+                    Finish::Length => "the token limit was reached",
+                    Finish::Timeout => "the time limit was reached",
+                    Finish::Stop | Finish::Broken => "the connection to the server broke",
+                };
+                let message = format!("the answer is cut short: {why}");
+                (Some(reply), Some(Warning::new(WarningCode::ReplyTruncated, message)))
+            }
+            Err(error) => unavailable(error.to_string()),
+        }
+    }
+}
+
+fn load_speech(config: &Config, store: &Store, notice: &Notice) -> Result<Recognizers, Error> {
+    let path = store.resolve(&config.speech.model, &**notice)?;
+    let model = Model::load(&settings::model(config, path))?;
+    Ok(Recognizers::start(model, settings::pool(config))?)
+}

@@ -1,3 +1,39 @@
 //! Entry point: parse, logging, dispatch, exit code.
 
-fn main() {}
+use bestbox::{app, audio, cli::Cli, error::Exit, servers};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // bestbox re-executes itself to decode untrusted bytes and to keep servers. Before anything else, so that this
+    // costs milliseconds and shares no state with the rest.
+    let mut args = std::env::args_os().skip(1);
+    match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some(audio::WORKER_ARGUMENT) => return audio::worker_main(),
+        Some(servers::KEEPER_ARGUMENT) => return servers::keeper_main(args),
+        _ => {}
+    }
+    let cli = Cli::parse();
+    start_logging(&cli);
+    match app::run(cli) {
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => {
+            eprintln!("bestbox: {error}");
+            error.exit().into()
+        }
+    }
+}
+
+/// Logs go to standard error, warnings and worse unless `-v` or `BESTBOX_LOG` says more.
+fn start_logging(cli: &Cli) {
+    use tracing_subscriber::EnvFilter;
+    let default = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "error",
+        (false, 1) => "bestbox=info",
+        (false, _) => "bestbox=debug",
+    };
+    let filter = EnvFilter::try_from_env("BESTBOX_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).without_time().init();
+}

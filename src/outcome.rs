@@ -286,6 +286,8 @@ pub enum WarningCode {
     NoSpeech,
     /// Speech that was recognised only with low confidence.
     LowConfidence,
+    /// The run was given up; the text so far is there.
+    Interrupted,
     /// The end of the file was damaged or cut; what could be decoded is there.
     AudioTruncated,
 }

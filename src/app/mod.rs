@@ -1,1 +1,75 @@
-//! (to be written)
+//! Front ends: each builds a plan, calls the pipeline and delivers the outcome.
+
+mod bench;
+mod config;
+mod doctor;
+mod interrupt;
+mod models;
+mod progress;
+mod session;
+mod text;
+mod transcribe;
+pub mod wer;
+
+use crate::cli::{Cli, Command, Global};
+use crate::config::{ConfigError, Loaded, Sources};
+use crate::error::Error;
+use clap::CommandFactory;
+use toml::Value;
+
+/// A flag as a configuration key, its value and the flag's own name.
+type Override = (String, Value, String);
+
+/// Runs one command to its end.
+pub fn run(cli: Cli) -> Result<(), Error> {
+    // One process-wide TLS provider; a second call (tests in one process) only finds it there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let global = cli.global;
+    match cli.command {
+        Command::Transcribe(args) => block_on(transcribe::run(load(&global, transcribe::overrides(&args))?, global, args)),
+        Command::Text(args) => block_on(text::run(load(&global, session::plan_overrides(&args.plan))?, global, args)),
+        Command::Models(args) => models::run(load(&global, vec![])?, &global, args),
+        Command::Doctor => block_on(doctor::run(load(&global, vec![])?)),
+        Command::Devices => doctor::devices(),
+        Command::Config(args) => config::run(&global, args),
+        Command::Bench(args) => block_on(bench::run(load(&global, vec![])?, global, args)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "bestbox", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+/// All layers of configuration, the command's own flags last.
+fn load(global: &Global, flags: Vec<Override>) -> Result<Loaded, Error> {
+    Ok(sources(global, flags)?.load()?)
+}
+
+fn sources(global: &Global, flags: Vec<Override>) -> Result<Sources, ConfigError> {
+    let mut all = Vec::new();
+    if let Some(profile) = global.profile {
+        let name = format!("{profile:?}").to_lowercase();
+        all.push(("profile".to_owned(), Value::String(name), "--profile".to_owned()));
+    }
+    for pair in &global.set {
+        let (key, text) = pair.split_once('=').ok_or_else(|| ConfigError::BadValue {
+            key: pair.clone(),
+            origin: "--set".into(),
+            reason: "write it as key=value, such as --set light.port=9001".into(),
+        })?;
+        all.push((key.trim().to_owned(), crate::config::typed_flag(key.trim(), text)?, "--set".to_owned()));
+    }
+    all.extend(flags);
+    Ok(Sources::standard(all, global.config.clone()))
+}
+
+fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Usage(format!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(work);
+    // A blocking read of standard input cannot be interrupted: do not wait for it.
+    runtime.shutdown_background();
+    result
+}

@@ -90,4 +90,9 @@ impl Transcript {
         let texts: Vec<&str> = self.segments.iter().map(|s| s.text.as_str()).filter(|t| !t.is_empty()).collect();
         texts.join(separator)
     }
+
+    /// Where the last segment ends, seconds; 0 when there is none.
+    pub fn end(&self) -> f64 {
+        self.segments.last().map_or(0.0, |segment| segment.end)
+    }
 }

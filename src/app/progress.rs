@@ -1,0 +1,141 @@
+//! What a person sees on standard error while they wait: a bar on a terminal, plain lines elsewhere, nothing with
+//! `--quiet`. Standard output is never touched.
+
+use crate::cli::Global;
+use crate::engine::Notice;
+use crate::pipeline::Event;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Lines that would follow each other faster than this are skipped where there is no terminal.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Bar,
+    Plain,
+    Quiet,
+}
+
+/// One line of progress, shared by everything that a command waits for.
+#[derive(Clone)]
+pub(super) struct Progress {
+    mode: Mode,
+    bar: ProgressBar,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    name: String,
+    duration: Option<f64>,
+    started: Instant,
+    printed: Instant,
+}
+
+impl Progress {
+    pub fn new(global: &Global) -> Self {
+        let mode = match (global.quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Mode::Quiet,
+            (false, true) => Mode::Bar,
+            (false, false) => Mode::Plain,
+        };
+        let bar = if mode == Mode::Bar { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        bar.set_style(spinner_style());
+        let now = Instant::now();
+        let state = State { name: String::new(), duration: None, started: now, printed: now };
+        Progress { mode, bar, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// For what is loaded, fetched or started.
+    pub fn notice(&self) -> Notice {
+        let progress = self.clone();
+        Arc::new(move |line: &str| match progress.mode {
+            Mode::Quiet => {}
+            Mode::Plain => eprintln!("{line}"),
+            Mode::Bar => {
+                progress.bar.enable_steady_tick(Duration::from_millis(120));
+                progress.bar.set_message(line.to_owned());
+            }
+        })
+    }
+
+    /// A recording begins.
+    pub fn begin(&self, name: &str) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        *state = State { name: name.to_owned(), duration: None, started: now, printed: now };
+        if self.mode == Mode::Bar {
+            self.bar.enable_steady_tick(Duration::from_millis(120));
+            self.bar.set_message(name.to_owned());
+        }
+    }
+
+    /// Something happened in the recording.
+    pub fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Opened { duration, .. } => {
+                self.lock().duration = *duration;
+                if let (Mode::Bar, Some(seconds)) = (self.mode, duration) {
+                    self.bar.set_style(bar_style());
+                    self.bar.set_length(seconds.ceil() as u64);
+                }
+            }
+            Event::Progress { seconds } => {
+                self.bar.set_position(*seconds as u64);
+                self.plain(*seconds);
+            }
+            Event::Intent(intent) if self.mode == Mode::Bar => {
+                self.bar.set_message(format!("{}: {}", self.lock().name, intent.label));
+            }
+            _ => {}
+        }
+    }
+
+    /// A line that stays, above the bar where there is one.
+    pub fn line(&self, line: &str) {
+        match self.mode {
+            Mode::Quiet => {}
+            Mode::Plain => eprintln!("{line}"),
+            Mode::Bar => self.bar.suspend(|| eprintln!("{line}")),
+        }
+    }
+
+    /// A failure: shown even when quiet.
+    pub fn error(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    /// Clears the bar.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+        self.bar.reset();
+        self.bar.set_style(spinner_style());
+    }
+
+    fn plain(&self, seconds: f64) {
+        let mut state = self.lock();
+        if self.mode != Mode::Plain || state.printed.elapsed() < PLAIN_INTERVAL {
+            return;
+        }
+        state.printed = Instant::now();
+        let speed = seconds / state.started.elapsed().as_secs_f64().max(0.001);
+        let of = state.duration.map(|total| format!(" of {total:.0} s")).unwrap_or_default();
+        eprintln!("{}: {seconds:.0} s{of} recognised, {speed:.1}x real time", state.name);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn spinner_style() -> ProgressStyle {
+    ProgressStyle::default_spinner()
+}
+
+fn bar_style() -> ProgressStyle {
+    // The template is a constant; a mistake in it falls back to the plain spinner.
+    ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {pos}/{len} s  {eta}")
+        .map_or_else(|_| spinner_style(), |style| style.progress_chars("=> "))
+}

@@ -1,0 +1,88 @@
+//! What `transcribe` and `text` share: flags to configuration, configuration to plan, an engine around a piece of work.
+
+use super::progress::Progress;
+use super::{Override, interrupt};
+use crate::audio::Channels;
+use crate::cli::PlanArgs;
+use crate::config::Config;
+use crate::engine::{self, Engine, Needs, Start};
+use crate::error::Error;
+use crate::outcome::{Plan, Task};
+use clap::ValueEnum;
+use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
+use toml::Value;
+
+/// A command's engine, plan and surroundings.
+pub(super) struct Session {
+    pub engine: Engine,
+    pub plan: Plan,
+    pub progress: Progress,
+    pub cancel: CancellationToken,
+}
+
+impl Session {
+    /// Loads and starts what the plan needs.
+    pub async fn start(config: Config, speech: bool, channels: Channels, progress: Progress) -> Result<Self, Error> {
+        let cancel = interrupt::token();
+        let plan = plan(&config)?;
+        let needs = Needs::of(&plan, &config, speech);
+        let start = Start { config, needs, channels, program: program()?, notice: progress.notice() };
+        let engine = tokio::select! {
+            engine = Engine::start(start) => engine?,
+            () = cancel.cancelled() => return Err(Error::Interrupted),
+        };
+        Ok(Session { engine, plan, progress, cancel })
+    }
+}
+
+/// This program, to be re-executed.
+pub(super) fn program() -> Result<PathBuf, Error> {
+    std::env::current_exe().map_err(|error| Error::Usage(format!("cannot find this program's own file: {error}")))
+}
+
+/// The plan that the configuration (with the flags in it) asks for.
+pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
+    let speech = &config.speech;
+    Ok(Plan {
+        language: speech.language,
+        task: if speech.translate_to_english { Task::TranslateToEnglish } else { Task::Transcribe },
+        word_times: speech.word_times,
+        clean: config.cleanup.style,
+        translate: config.translation.target(),
+        route: config.intent.route,
+        prompt: (!speech.prompt.is_empty()).then(|| speech.prompt.clone()),
+        vocabulary: engine::vocabulary_words(&config.vocabulary)?,
+    })
+}
+
+/// The shared flags as configuration.
+pub(super) fn plan_overrides(args: &PlanArgs) -> Vec<Override> {
+    let mut set = Overrides::default();
+    set.variant("cleanup.style", "--cleanup", args.cleanup);
+    set.text("translation.to", "--to", args.to.clone());
+    set.variant("intent.route", "--route", args.route);
+    set.text("vocabulary.file", "--vocabulary", args.vocabulary.as_ref().map(|path| path.display().to_string()));
+    set.text("speech.language", "--language", args.language.clone());
+    set.variant("tiers", "--tiers", args.tiers);
+    set.0
+}
+
+/// Collects the flags that were given.
+#[derive(Default)]
+pub(super) struct Overrides(pub Vec<Override>);
+
+impl Overrides {
+    pub fn text(&mut self, key: &str, flag: &str, value: Option<String>) {
+        self.value(key, flag, value.map(Value::String));
+    }
+
+    pub fn variant<T: ValueEnum>(&mut self, key: &str, flag: &str, value: Option<T>) {
+        let name = value.and_then(|value| value.to_possible_value()).map(|value| value.get_name().to_owned());
+        self.text(key, flag, name);
+    }
+
+    pub fn value(&mut self, key: &str, flag: &str, value: Option<Value>) {
+        self.0.extend(value.map(|value| (key.to_owned(), value, flag.to_owned())));
+    }
+}

@@ -1,0 +1,152 @@
+//! `bestbox text`: the plan of a recording on text that is there already.
+
+use super::progress::Progress;
+use super::session::Session;
+use crate::audio::Channels;
+use crate::cli::{Global, TextArgs};
+use crate::config::Loaded;
+use crate::error::Error;
+use crate::language::{Lang, LanguageChoice};
+use crate::outcome::Outcome;
+use crate::output::{Delivery, Format};
+use crate::pipeline::{self, Run};
+use crate::speech::{Segment, Transcript};
+use std::path::Path;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
+
+/// Longest line of `--lines`, and longest text, bytes. Far above any dictation; keeps a wrong file from filling memory.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Runs the plan over the whole text, or over each line.
+pub(super) async fn run(loaded: Loaded, global: Global, args: TextArgs) -> Result<(), Error> {
+    let name = args.file.display().to_string();
+    let read = |source| Error::Read { path: args.file.clone(), source };
+    let mut reader: Box<dyn AsyncBufRead + Unpin + Send> = if name == "-" {
+        Box::new(BufReader::new(tokio::io::stdin()))
+    } else {
+        Box::new(BufReader::new(tokio::fs::File::open(&args.file).await.map_err(read)?))
+    };
+    let mut output = args.output;
+    if args.lines {
+        output.format.get_or_insert(Format::Jsonl);
+    }
+    let mut delivery = Delivery::new(&output, if args.lines { usize::MAX } else { 1 })?;
+    // Read before any model is loaded: a wrong file is said at once.
+    let whole = if args.lines { None } else { Some(read_all(&mut reader, &args.file).await?) };
+    let session = Session::start(loaded.config, false, Channels::Average, Progress::new(&global)).await?;
+    let result = match whole {
+        Some(text) => one(&session, &text, &name).await.and_then(|outcome| Ok(delivery.deliver(&outcome)?)),
+        None => lines(&session, &mut reader, &args.file, &mut delivery).await,
+    };
+    session.progress.end();
+    session.engine.stop().await;
+    delivery.finish()?;
+    result
+}
+
+async fn read_all(reader: &mut (impl AsyncBufRead + Unpin), path: &Path) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    reader.take(MAX_BYTES + 1).read_to_end(&mut bytes).await.map_err(read)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::Usage(format!("{} is larger than {} MiB: split it", path.display(), MAX_BYTES >> 20)));
+    }
+    utf8(bytes, path)
+}
+
+fn utf8(bytes: Vec<u8>, path: &Path) -> Result<String, Error> {
+    let invalid = |error: std::string::FromUtf8Error| {
+        std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            format!("it is not UTF-8 text (byte {}); convert it with iconv", error.utf8_error().valid_up_to()),
+        )
+    };
+    String::from_utf8(bytes).map_err(|e| Error::Read { path: path.to_owned(), source: invalid(e) })
+}
+
+/// One outcome a line, each delivered as soon as it is there; an empty line gives an empty outcome, so that line
+/// numbers keep matching.
+async fn lines(
+    session: &Session,
+    reader: &mut (impl AsyncBufRead + Unpin),
+    path: &Path,
+    delivery: &mut Delivery,
+) -> Result<(), Error> {
+    for number in 1usize.. {
+        let mut bytes = Vec::new();
+        let read = |source| Error::Read { path: path.to_owned(), source };
+        let count = tokio::select! {
+            count = (&mut *reader).take(MAX_BYTES).read_until(b'\n', &mut bytes) => count.map_err(read)?,
+            () = session.cancel.cancelled() => return Err(Error::Interrupted),
+        };
+        if count == 0 {
+            break;
+        }
+        let line = utf8(bytes, path)?;
+        let name = format!("{}:{number}", path.display());
+        delivery.deliver(&one(session, line.trim(), &name).await?)?;
+    }
+    Ok(())
+}
+
+async fn one(session: &Session, text: &str, name: &str) -> Result<Outcome, Error> {
+    session.progress.begin(name);
+    let observer = |event: pipeline::Event<'_>| session.progress.event(&event);
+    let run = Run { engine: &session.engine, plan: &session.plan, observer: &observer, cancel: &session.cancel };
+    let outcome = pipeline::run_text(run, transcript(text, session.plan.language), name).await?;
+    for warning in &outcome.warnings {
+        session.progress.line(&format!("{name}: warning: {}", warning.message));
+    }
+    Ok(outcome)
+}
+
+/// Each line of the text is a segment without time.
+fn transcript(text: &str, language: LanguageChoice) -> Transcript {
+    let segments: Vec<Segment> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(|line| Segment { text: line.to_owned(), ..Segment::default() })
+        .collect();
+    let language = (!segments.is_empty()).then(|| match language {
+        LanguageChoice::Fixed(lang) => lang,
+        LanguageChoice::Auto => written_language(text),
+    });
+    Transcript { language, segments }
+}
+
+/// The language of a text; English where it is too short to tell.
+fn written_language(text: &str) -> Lang {
+    let code = whatlang::detect(text).filter(whatlang::Info::is_reliable).map(|info| info.lang());
+    code.and_then(|lang| lang.eng_name().parse().ok().or_else(|| iso_639_1(lang).parse().ok())).unwrap_or(Lang::ENGLISH)
+}
+
+/// The few whose English names differ from Whisper's.
+fn iso_639_1(lang: whatlang::Lang) -> &'static str {
+    match lang {
+        whatlang::Lang::Cmn => "zh",
+        whatlang::Lang::Nob => "no",
+        whatlang::Lang::Pes => "fa",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_language_of_a_text_is_found() {
+        let german = "Ich habe heute leider keine Zeit, aber wir sehen uns am nächsten Dienstag in der Stadt.";
+        assert_eq!(written_language(german).code(), "de");
+        assert_eq!(written_language("我们今天下午三点钟在公司的大会议室里开会").code(), "zh");
+        assert_eq!(written_language("ok"), Lang::ENGLISH);
+    }
+
+    #[test]
+    fn lines_become_segments_and_blank_text_has_no_language() {
+        let found = transcript("one\n\n two \n", LanguageChoice::Auto);
+        assert_eq!(found.segments.iter().map(|s| s.text.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(transcript(" \n", LanguageChoice::Auto).language, None);
+    }
+}

@@ -1,0 +1,239 @@
+//! clap types only: what may be typed. No logic.
+
+use crate::config::{Profile, Tiers};
+use crate::output::Format;
+use crate::outcome::{Route, Style};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Speech in; clean text, its intent and an answer out. Everything runs on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "bestbox", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 flags or configuration; 3 input cannot be read or decoded; \
+    4 model or server missing; 5 result cannot be written; 6 some inputs failed; 130 interrupted.";
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Configuration file instead of ./bestbox.toml and the one in the platform's config folder
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set of defaults to start from
+    #[arg(long, global = true, value_enum)]
+    pub profile: Option<Profile>,
+    /// Set any configuration key, such as --set light.port=9001 (repeatable)
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// No progress, no notices; errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// More about what happens (-v: info, -vv: debug); BESTBOX_LOG takes a filter such as bestbox=debug
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Transcribe recordings: raw and clean text, translation, intent and answer
+    Transcribe(TranscribeArgs),
+    /// The same on text that is already there
+    Text(TextArgs),
+    /// Speech and language models: list, fetch, import, check
+    Models(ModelsArgs),
+    /// Check this machine: models, servers, audio, CPU, disk; says what to do
+    Doctor,
+    /// List audio input devices
+    Devices,
+    /// Show, create or locate the configuration
+    Config(ConfigArgs),
+    /// Measure speed and accuracy on this machine
+    Bench(BenchArgs),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What happens with the words; shared by all front ends.
+#[derive(Debug, Args, Default)]
+pub struct PlanArgs {
+    /// How far cleanup may go [default: punctuate]
+    #[arg(long, value_enum)]
+    pub cleanup: Option<Style>,
+    /// Translate into this language (code or English name)
+    #[arg(long, value_name = "LANG")]
+    pub to: Option<String>,
+    /// Only text, let the intent decide, or straight to the agent [default: auto]
+    #[arg(long, value_enum)]
+    pub route: Option<Route>,
+    /// File with names and jargon, one a line
+    #[arg(long, value_name = "FILE")]
+    pub vocabulary: Option<PathBuf>,
+    /// Language spoken: auto, a code or an English name [default: auto]
+    #[arg(short, long, value_name = "LANG")]
+    pub language: Option<String>,
+    /// Which language model tiers to use
+    #[arg(long, value_enum)]
+    pub tiers: Option<Tiers>,
+}
+
+/// Where the result goes; shared by `transcribe` and `text`.
+#[derive(Debug, Args, Default)]
+pub struct OutputArgs {
+    /// Form of the result [default: view on a terminal, text otherwise]
+    #[arg(short, long, value_enum)]
+    pub format: Option<Format>,
+    /// Write to this file, or into this folder under each input's name
+    #[arg(short, long, value_name = "FILE|DIR")]
+    pub output: Option<PathBuf>,
+    /// Which text the formats hold
+    #[arg(long, value_enum, default_value_t)]
+    pub text: crate::output::TextChoice,
+}
+
+#[derive(Debug, Args)]
+pub struct TranscribeArgs {
+    /// Recordings, in any format; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Speech model: catalogue name or path of a ggml file
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// English text whatever is spoken (Whisper's own translation)
+    #[arg(long)]
+    pub translate_to_english: bool,
+    /// Text before the recording, for Whisper: names, spelling, style
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Times for every word
+    #[arg(long)]
+    pub words: bool,
+    /// Use only this channel, counted from 1 (default: the average of all)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub channel: Option<u16>,
+    /// Threads of a recogniser
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct TextArgs {
+    /// Text file; - is standard input
+    #[arg(default_value = "-", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Every line is an utterance of its own; the result is JSON lines unless --format says otherwise
+    #[arg(long)]
+    pub lines: bool,
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    #[command(subcommand)]
+    pub command: ModelsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// The catalogue, and what is on this machine
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch models; without a name, those of the configuration
+    Pull {
+        /// Catalogue names
+        names: Vec<String>,
+    },
+    /// Make a ggml model out of a faster-whisper (CTranslate2) folder
+    Import {
+        /// Folder with model.bin, config.json and a vocabulary
+        dir: PathBuf,
+        /// Name to give it [default: the folder's name]
+        #[arg(long)]
+        name: Option<String>,
+        /// Number format of the weights
+        #[arg(long = "type", value_enum, default_value_t)]
+        kind: crate::models::WeightType,
+    },
+    /// Check models against their pinned SHA-256; without a name, all that are here
+    Verify {
+        /// Catalogue names
+        names: Vec<String>,
+    },
+    /// Delete models
+    Rm {
+        /// Catalogue names
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Print where a model is; without a name, the model folder
+    Path {
+        /// Catalogue name
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// The configuration in force and where each value comes from
+    Show,
+    /// Write a commented bestbox.toml here, or in the platform's config folder
+    Init {
+        /// In the platform's config folder instead of the current one
+        #[arg(long)]
+        user: bool,
+    },
+    /// The files that are read, in rising order of precedence
+    Path,
+}
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchPart {
+    /// Recognition against whisper.cpp's defaults and faster-whisper
+    Speech,
+    /// Cleanup and intent latency, and the overhead of bestbox itself
+    Text,
+    /// Peak memory on a long file
+    Memory,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Parts to run [default: all]
+    #[arg(value_enum)]
+    pub parts: Vec<BenchPart>,
+    /// Repetitions; medians are reported
+    #[arg(long, default_value_t = 5)]
+    pub repeat: usize,
+    /// Manifest of recordings (JSON lines)
+    #[arg(long, default_value = "samples/manifest.jsonl", value_name = "FILE")]
+    pub manifest: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}

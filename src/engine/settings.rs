@@ -1,0 +1,1 @@
+//! `Config` and `Plan` to the settings of each part.

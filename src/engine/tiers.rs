@@ -1,0 +1,172 @@
+//! The language model tiers of one engine: started in the background, light first, then heavy; awaited only by those
+//! who need one.
+
+use super::{Needs, Notice, settings};
+use crate::config::{Config, TierConfig};
+use crate::models::Store;
+use crate::outcome::{Style, Tier};
+use crate::servers::{self, Server};
+use crate::text::clean::Cleaner;
+use crate::text::intent::{Classifier, RouteSet};
+use crate::text::llm::{Client, Endpoint, Secret};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What starting a tier needs besides the configuration.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub store: Store,
+    pub program: PathBuf,
+    pub notice: Notice,
+}
+
+#[derive(Clone)]
+enum State {
+    Starting,
+    Ready(Client),
+    Failed(String),
+}
+
+/// Both tiers and the task that starts them and owns their processes.
+pub(super) struct TierSet {
+    config: Config,
+    states: [watch::Receiver<State>; 2],
+    starter: JoinHandle<Vec<Server>>,
+    cancel: CancellationToken,
+}
+
+impl TierSet {
+    /// Begins to start what `needs` names (under the `tiers` switch); returns at once.
+    pub fn start(config: &Config, needs: Needs, routes: &Arc<RouteSet>, context: Context) -> Self {
+        let wanted = |tier| {
+            let named = (needs.light, Tier::Light);
+            [named, (needs.heavy, Tier::Heavy)].iter().any(|(need, of)| *need && config.tiers.serving(*of) == tier)
+        };
+        let (light_in, light) = watch::channel(State::Starting);
+        let (heavy_in, heavy) = watch::channel(State::Starting);
+        let cancel = CancellationToken::new();
+        let jobs: Vec<(Tier, watch::Sender<State>)> = [(Tier::Light, light_in), (Tier::Heavy, heavy_in)]
+            .into_iter()
+            .filter(|(tier, _)| wanted(*tier))
+            .collect();
+        let work = start_all(jobs, config.clone(), routes.clone(), context, cancel.clone());
+        TierSet { config: config.clone(), states: [light, heavy], starter: tokio::spawn(work), cancel }
+    }
+
+    /// The client that serves `tier`, once it is up; otherwise why not.
+    pub async fn client(&self, tier: Tier) -> Result<Client, String> {
+        let tier = self.config.tiers.serving(tier);
+        let mut state = self.states[tier as usize].clone();
+        let settled = state.wait_for(|state| !matches!(state, State::Starting)).await;
+        match settled.map(|state| state.clone()) {
+            Ok(State::Ready(client)) => Ok(client),
+            Ok(State::Failed(reason)) => Err(reason),
+            Ok(State::Starting) | Err(_) => Err(format!("the {} model server was not started", tier.name())),
+        }
+    }
+
+    /// Ends the start-up if it is still going on, and stops the servers.
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        if let Ok(servers) = self.starter.await {
+            for server in servers {
+                server.stop().await;
+            }
+        }
+    }
+}
+
+/// One after the other: the light tier is needed first, and two loads at once only slow each other down.
+async fn start_all(
+    jobs: Vec<(Tier, watch::Sender<State>)>,
+    config: Config,
+    routes: Arc<RouteSet>,
+    context: Context,
+    cancel: CancellationToken,
+) -> Vec<Server> {
+    let mut servers = Vec::new();
+    for (tier, state) in jobs {
+        match start_one(tier, &config, &context, &cancel).await {
+            Ok((client, server)) => {
+                servers.extend(server);
+                if config.tiers.serving(Tier::Light) == tier {
+                    warm_up(&client, &config, &routes, &cancel).await;
+                }
+                state.send_replace(State::Ready(client));
+            }
+            Err(reason) => {
+                tracing::warn!(tier = tier.name(), %reason, "tier is not available");
+                state.send_replace(State::Failed(reason));
+            }
+        }
+    }
+    servers
+}
+
+async fn start_one(
+    tier: Tier,
+    config: &Config,
+    context: &Context,
+    cancel: &CancellationToken,
+) -> Result<(Client, Option<Server>), String> {
+    let settings = match tier {
+        Tier::Light => &config.light,
+        Tier::Heavy => &config.heavy,
+    };
+    if !settings.manage {
+        let client = client(tier, settings, &settings.base_url, read_key(settings)?)?;
+        return Ok((client, None));
+    }
+    let (store, spec, notice) = (context.store.clone(), settings.model.clone(), context.notice.clone());
+    let resolve = move || store.resolve(&spec, &*notice);
+    let model = tokio::task::spawn_blocking(resolve).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+    let launch = settings::server(tier, config, model, &context.program);
+    let notice = context.notice.clone();
+    let mut progress = move |line: &str| notice(line);
+    let server = servers::ensure(launch, &mut progress, cancel.clone()).await.map_err(|error| error.to_string())?;
+    let key = Some(Secret::new(server.api_key()));
+    let client = client(tier, settings, &server.base_url(), key)?;
+    Ok((client, Some(server)))
+}
+
+fn client(tier: Tier, settings: &TierConfig, url: &str, key: Option<Secret>) -> Result<Client, String> {
+    let endpoint = Endpoint {
+        tier,
+        base_url: url.to_owned(),
+        model: (!settings.manage && !settings.model.is_empty()).then(|| settings.model.clone()),
+        key,
+        connect_timeout: Duration::from_secs_f64(settings.connect_timeout_seconds),
+        timeout: Duration::from_secs_f64(settings.timeout_seconds),
+    };
+    Client::new(endpoint).map_err(|error| error.to_string())
+}
+
+/// The key of a server that is running already, from the environment or a file.
+fn read_key(settings: &TierConfig) -> Result<Option<Secret>, String> {
+    if !settings.key_env.is_empty() {
+        let name = &settings.key_env;
+        return std::env::var(name).map(|key| Some(Secret::new(key))).map_err(|_| format!("{name} is not set"));
+    }
+    if !settings.key_file.is_empty() {
+        let path = &settings.key_file;
+        let key = std::fs::read_to_string(path).map_err(|error| format!("cannot read the key file {path}: {error}"))?;
+        return Ok(Some(Secret::new(key.trim())));
+    }
+    Ok(None)
+}
+
+/// Reads the static prefixes into the server's cache, so that the first utterance does not pay for them.
+async fn warm_up(client: &Client, config: &Config, routes: &Arc<RouteSet>, cancel: &CancellationToken) {
+    let classifier = Classifier::new(client.clone(), routes.clone(), settings::intent(config));
+    let intent = classifier.static_prefix();
+    let clean = Cleaner::static_prefix(Style::Punctuate, crate::language::Lang::ENGLISH);
+    for (prefix, slot) in [(intent, settings::INTENT_SLOT), (clean, settings::CLEAN_SLOT)] {
+        if let Err(error) = client.warm_up(&prefix, Some(slot), cancel).await {
+            tracing::debug!(%error, "warm-up failed");
+        }
+    }
+}
