@@ -238,8 +238,36 @@ impl Plan<'_> {
         }
         self.add(format!("{name}.bias"), format!("{source}/bias"), rows, &[height], Format::F32)
     }
+
+    /// The transformer blocks of the encoder or decoder, `n` wide.
+    fn blocks(&mut self, part: &str, layers: usize, n: usize) -> Result<(), Ct2Error> {
+        for i in 0..layers {
+            let (to, from) = (format!("{part}.blocks.{i}"), format!("{part}/layer_{i}"));
+            self.norm(&format!("{to}.mlp_ln"), &format!("{from}/ffn/layer_norm"), n)?;
+            self.dense(&format!("{to}.mlp.0"), &format!("{from}/ffn/linear_0"), (0, 1), (4 * n, n))?;
+            self.dense(&format!("{to}.mlp.2"), &format!("{from}/ffn/linear_1"), (0, 1), (n, 4 * n))?;
+            let attention = format!("{from}/self_attention");
+            self.norm(&format!("{to}.attn_ln"), &format!("{attention}/layer_norm"), n)?;
+            for (k, name) in ["query", "key", "value"].iter().enumerate() {
+                self.dense(&format!("{to}.attn.{name}"), &format!("{attention}/linear_0"), (k, 3), (n, n))?;
+            }
+            self.dense(&format!("{to}.attn.out"), &format!("{attention}/linear_1"), (0, 1), (n, n))?;
+            if part == "encoder" {
+                continue;
+            }
+            let attention = format!("{from}/attention");
+            self.norm(&format!("{to}.cross_attn_ln"), &format!("{attention}/layer_norm"), n)?;
+            self.dense(&format!("{to}.cross_attn.query"), &format!("{attention}/linear_0"), (0, 1), (n, n))?;
+            self.dense(&format!("{to}.cross_attn.key"), &format!("{attention}/linear_1"), (0, 2), (n, n))?;
+            self.dense(&format!("{to}.cross_attn.value"), &format!("{attention}/linear_1"), (1, 2), (n, n))?;
+            self.dense(&format!("{to}.cross_attn.out"), &format!("{attention}/linear_2"), (0, 1), (n, n))?;
+        }
+        Ok(())
+    }
 }
 
+/// The tensors in the order of OpenAI's checkpoints, so that importing Whisper's own weights gives, byte for byte, the
+/// files that whisper.cpp's converter and quantiser made of them.
 fn tensors(model: &Ct2, shape: &Shape, precision: Precision) -> Result<Vec<Tensor>, Ct2Error> {
     let matrix = match precision {
         Precision::F16 => Format::F16,
@@ -247,20 +275,9 @@ fn tensors(model: &Ct2, shape: &Shape, precision: Precision) -> Result<Vec<Tenso
     };
     let mut plan = Plan { model, matrix, tensors: Vec::new() };
     let n = shape.state;
-    for (part, context) in [("encoder", shape.audio_context), ("decoder", shape.text_context)] {
+    for (part, context) in [("decoder", shape.text_context), ("encoder", shape.audio_context)] {
         let source = format!("{part}/position_encodings/encodings");
         plan.add(format!("{part}.positional_embedding"), source, (0, context), &[context, n], Format::F32)?;
-    }
-    // whisper.cpp keeps convolutions in half precision whatever the matrices are.
-    for (conv, inputs) in [("conv1", shape.mels), ("conv2", n)] {
-        plan.add(
-            format!("encoder.{conv}.weight"),
-            format!("encoder/{conv}/weight"),
-            (0, n),
-            &[n, inputs, 3],
-            Format::F16,
-        )?;
-        plan.add(format!("encoder.{conv}.bias"), format!("encoder/{conv}/bias"), (0, n), &[n, 1], Format::F32)?;
     }
     plan.add(
         "decoder.token_embedding.weight".into(),
@@ -269,31 +286,22 @@ fn tensors(model: &Ct2, shape: &Shape, precision: Precision) -> Result<Vec<Tenso
         &[shape.vocabulary, n],
         matrix,
     )?;
-    plan.norm("encoder.ln_post", "encoder/layer_norm", n)?;
+    plan.blocks("decoder", shape.text_layers, n)?;
     plan.norm("decoder.ln", "decoder/layer_norm", n)?;
-    for (part, layers) in [("encoder", shape.audio_layers), ("decoder", shape.text_layers)] {
-        for i in 0..layers {
-            let (to, from) = (format!("{part}.blocks.{i}"), format!("{part}/layer_{i}"));
-            plan.norm(&format!("{to}.mlp_ln"), &format!("{from}/ffn/layer_norm"), n)?;
-            plan.dense(&format!("{to}.mlp.0"), &format!("{from}/ffn/linear_0"), (0, 1), (4 * n, n))?;
-            plan.dense(&format!("{to}.mlp.2"), &format!("{from}/ffn/linear_1"), (0, 1), (n, 4 * n))?;
-            let attention = format!("{from}/self_attention");
-            plan.norm(&format!("{to}.attn_ln"), &format!("{attention}/layer_norm"), n)?;
-            for (k, name) in ["query", "key", "value"].iter().enumerate() {
-                plan.dense(&format!("{to}.attn.{name}"), &format!("{attention}/linear_0"), (k, 3), (n, n))?;
-            }
-            plan.dense(&format!("{to}.attn.out"), &format!("{attention}/linear_1"), (0, 1), (n, n))?;
-            if part == "encoder" {
-                continue;
-            }
-            let attention = format!("{from}/attention");
-            plan.norm(&format!("{to}.cross_attn_ln"), &format!("{attention}/layer_norm"), n)?;
-            plan.dense(&format!("{to}.cross_attn.query"), &format!("{attention}/linear_0"), (0, 1), (n, n))?;
-            plan.dense(&format!("{to}.cross_attn.key"), &format!("{attention}/linear_1"), (0, 2), (n, n))?;
-            plan.dense(&format!("{to}.cross_attn.value"), &format!("{attention}/linear_1"), (1, 2), (n, n))?;
-            plan.dense(&format!("{to}.cross_attn.out"), &format!("{attention}/linear_2"), (0, 1), (n, n))?;
-        }
+    // whisper.cpp keeps convolutions in half precision whatever the matrices are.
+    for (conv, inputs) in [("conv1", shape.mels), ("conv2", n)] {
+        let source = format!("encoder/{conv}");
+        plan.add(
+            format!("{source}.weight").replace('/', "."),
+            format!("{source}/weight"),
+            (0, n),
+            &[n, inputs, 3],
+            Format::F16,
+        )?;
+        plan.add(format!("{source}.bias").replace('/', "."), format!("{source}/bias"), (0, n), &[n, 1], Format::F32)?;
     }
+    plan.blocks("encoder", shape.audio_layers, n)?;
+    plan.norm("encoder.ln_post", "encoder/layer_norm", n)?;
     Ok(plan.tensors)
 }
 
