@@ -43,7 +43,8 @@ pub struct Imported {
 }
 
 /// Reads the Whisper model in `folder` (`model.bin` and `vocabulary.txt` or `vocabulary.json`) and writes it to `target` as a ggml file,
-/// under a temporary name until it is complete. Calls `progress` with (done, all) tensors.
+/// under a temporary name until it is complete.
+/// `go_on` is told (done, all) tensors and answers whether to go on; `None` when it said no.
 ///
 /// # Errors
 /// [`ImportError`]; nothing is left at `target` then.
@@ -51,14 +52,14 @@ pub fn import(
     folder: &Path,
     target: &Path,
     precision: Precision,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Imported, ImportError> {
+    go_on: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<Option<Imported>, ImportError> {
     let mut model = Ct2::open(&folder.join("model.bin"))?;
     let shape = Shape::read(&mut model)?;
     let tensors = tensors(&model, &shape, precision)?;
     let tokens = vocabulary::read(folder, shape.vocabulary)?;
 
-    let part = super::disk::temporary(target);
+    let part = super::disk::beside(target, "import");
     let write = |source| ImportError::Write { path: target.into(), source };
     let result = (|| {
         if let Some(parent) = target.parent() {
@@ -68,7 +69,9 @@ pub fn import(
         let mut out = Output { file: BufWriter::with_capacity(1 << 20, file), hash: Sha256::new(), bytes: 0 };
         out.write_all(&header(&shape, precision, &tokens)).map_err(write)?;
         for (done, tensor) in tensors.iter().enumerate() {
-            progress(done as u64, tensors.len() as u64);
+            if !go_on(done as u64, tensors.len() as u64) {
+                return Ok(None);
+            }
             out.write_all(&tensor.header()).map_err(write)?;
             let mut encoded = Vec::new();
             model.rows(&tensor.source, tensor.rows.clone(), |numbers| {
@@ -80,10 +83,10 @@ pub fn import(
         let file = out.file.into_inner().map_err(|e| write(e.into_error()))?;
         file.sync_all().map_err(write)?;
         fs::rename(&part, target).map_err(write)?;
-        progress(tensors.len() as u64, tensors.len() as u64);
-        Ok(Imported { path: target.into(), bytes: out.bytes, sha256: super::disk::hex(&out.hash.finalize()) })
+        Ok(Some(Imported { path: target.into(), bytes: out.bytes, sha256: super::disk::hex(&out.hash.finalize()) }))
     })();
-    if result.is_err() {
+    if !matches!(result, Ok(Some(_))) {
+        // Nothing more can be done about a file that cannot be removed; the next import writes over it.
         _ = fs::remove_file(&part);
     }
     result
