@@ -1,0 +1,368 @@
+//! Subtitle layout: which words stand together, in which lines, from when to when.
+//!
+//! The text is one row of timed atoms. Dynamic programming picks the cheapest cut into captions (few, ending where
+//! a sentence or clause ends, not too long to read or too short to see); so a long passage is split and short
+//! neighbours of one sentence are merged by the same rule. Lines are balanced afterwards, then the times are set.
+
+use super::atoms::{Atom, join, joins_unspaced, width};
+use super::passages::{Chosen, TimedAtom};
+use super::phrasing::{break_cost, ends_sentence};
+use super::timing::set_times;
+use crate::language::Lang;
+
+/// Conventions of subtitling, after Netflix's Timed Text Style Guide and the BBC Subtitle Guidelines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubtitleLimits {
+    /// Columns of a line; East Asian wide characters take two (42 columns are 21 ideographs).
+    pub columns: usize,
+    /// Lines of a caption.
+    pub lines: usize,
+    /// Reading speed in columns a second that display times are extended to reach.
+    pub columns_per_second: f64,
+    /// Shortest display, seconds (5/6 s: 20 frames at 24).
+    pub min_seconds: f64,
+    /// Longest display, seconds.
+    pub max_seconds: f64,
+    /// Pause between captions, seconds (2 frames at 24).
+    pub gap_seconds: f64,
+}
+
+impl Default for SubtitleLimits {
+    fn default() -> Self {
+        SubtitleLimits {
+            columns: 42,
+            lines: 2,
+            columns_per_second: 17.0,
+            min_seconds: 5.0 / 6.0,
+            max_seconds: 7.0,
+            gap_seconds: 1.0 / 12.0,
+        }
+    }
+}
+
+/// One subtitle as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Caption {
+    /// Milliseconds from the start of the recording.
+    pub start_ms: u64,
+    /// Milliseconds; after `start_ms`, not after the next caption's `start_ms`.
+    pub end_ms: u64,
+    pub(super) lines: Vec<Vec<TimedAtom>>,
+}
+
+impl Caption {
+    /// The lines, none empty.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.lines.iter().map(|line| join(line.iter().map(|timed| &timed.atom)))
+    }
+}
+
+/// Passages of silence this long are never bridged by a caption, seconds.
+const LONGEST_PAUSE_INSIDE: f64 = 1.0;
+
+/// Lays the chosen text out. `duration` is the recording's length in seconds, where known.
+pub(super) fn captions(chosen: &Chosen, duration: Option<f64>, limits: &SubtitleLimits) -> Vec<Caption> {
+    let limits = limits.sane();
+    let units = units(chosen, limits.columns);
+    let mut captions: Vec<Caption> = cut(&units, chosen.language, &limits)
+        .into_iter()
+        .map(|range| caption(&units[range], chosen.language, &limits))
+        .collect();
+    set_times(&mut captions, duration, &limits);
+    captions
+}
+
+impl SubtitleLimits {
+    /// Nonsense (no columns, no lines, negative times) replaced by the nearest that can be laid out.
+    fn sane(&self) -> Self {
+        let min_seconds = if self.min_seconds > 0.0 { self.min_seconds } else { 0.001 };
+        SubtitleLimits {
+            columns: self.columns.max(2),
+            lines: self.lines.max(1),
+            columns_per_second: if self.columns_per_second > 0.1 { self.columns_per_second } else { 0.1 },
+            min_seconds,
+            max_seconds: self.max_seconds.max(min_seconds),
+            gap_seconds: self.gap_seconds.max(0.0),
+        }
+    }
+}
+
+struct Unit {
+    timed: TimedAtom,
+    width: usize,
+    starts: Start,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Start {
+    Nothing,
+    Passage,
+    Paragraph,
+}
+
+fn units(chosen: &Chosen, columns: usize) -> Vec<Unit> {
+    let mut units: Vec<Unit> = Vec::new();
+    for passage in &chosen.passages {
+        for (i, mut timed) in passage.timed_atoms(columns).into_iter().enumerate() {
+            let starts = match (i, passage.paragraph) {
+                (0, true) => Start::Paragraph,
+                (0, false) => Start::Passage,
+                _ => Start::Nothing,
+            };
+            if let (0, Some(last)) = (i, units.last()) {
+                timed.atom.space_before = !joins_unspaced(&last.timed.atom.text, &timed.atom.text);
+            }
+            units.push(Unit { width: width(&timed.atom.text), timed, starts });
+        }
+    }
+    units
+}
+
+/// Ranges of units, one a caption.
+fn cut(units: &[Unit], language: Option<Lang>, limits: &SubtitleLimits) -> Vec<std::ops::Range<usize>> {
+    // best[j]: cheapest way to cut the first j units, and where its last caption starts.
+    let mut best: Vec<(f64, usize)> = vec![(f64::INFINITY, 0); units.len() + 1];
+    best[0] = (0.0, 0);
+    for from in 0..units.len() {
+        let base = best[from].0 + if from == 0 { 0.0 } else { cut_cost(&units[from - 1], &units[from], language) };
+        let (mut lines, mut line, mut columns, mut inside) = (1, 0, 0, 0.0);
+        for to in from..units.len() {
+            let unit = &units[to];
+            if to > from {
+                match bridge_cost(&units[to - 1], unit, language) {
+                    Some(cost) => inside += cost,
+                    None => break,
+                }
+            }
+            let space = usize::from(to > from && unit.timed.atom.space_before);
+            columns += space + unit.width;
+            if to > from && line + space + unit.width <= limits.columns {
+                line += space + unit.width;
+            } else {
+                lines += usize::from(to > from);
+                line = unit.width;
+            }
+            if lines > limits.lines {
+                break;
+            }
+            let cost = base + inside + display_cost(units, from..to + 1, columns, limits);
+            if cost < best[to + 1].0 {
+                best[to + 1] = (cost, from);
+            }
+        }
+    }
+    let mut ranges = Vec::new();
+    let mut end = units.len();
+    while end > 0 {
+        ranges.push(best[end].1..end);
+        end = best[end].1;
+    }
+    ranges.reverse();
+    ranges
+}
+
+fn pause(before: &Unit, after: &Unit) -> f64 {
+    after.timed.start - before.timed.end
+}
+
+/// Cost of ending a caption between two units.
+fn cut_cost(before: &Unit, after: &Unit, language: Option<Lang>) -> f64 {
+    let words = break_cost(&before.timed.atom.text, &after.timed.atom.text, language);
+    let at_pause = if pause(before, after) >= 0.3 { 0.8 } else { 0.0 };
+    let limit = if after.starts == Start::Nothing { f64::INFINITY } else { 0.3 };
+    (words.min(limit) - at_pause).max(0.0)
+}
+
+/// Cost of not ending a caption between two units; `None` where it must end.
+fn bridge_cost(before: &Unit, after: &Unit, language: Option<Lang>) -> Option<f64> {
+    if after.starts == Start::Paragraph || pause(before, after) > LONGEST_PAUSE_INSIDE {
+        return None;
+    }
+    let sentence = ends_sentence(&before.timed.atom.text, language);
+    Some(match (after.starts, sentence) {
+        (Start::Nothing, false) => 0.0,
+        (Start::Nothing, true) => 0.5,
+        (_, false) => 0.6,
+        // Two sentences from two passages share a caption only when one would flash by alone.
+        (_, true) => 2.6,
+    })
+}
+
+fn display_cost(units: &[Unit], range: std::ops::Range<usize>, columns: usize, limits: &SubtitleLimits) -> f64 {
+    let (start, end) = (units[range.start].timed.start, units[range.end - 1].timed.end);
+    let next = units.get(range.end).map_or(f64::INFINITY, |unit| unit.timed.start);
+    let shown = (next - start).min(limits.max_seconds).max(0.001);
+    let speed = columns as f64 / shown;
+    let too_fast = ((speed - limits.columns_per_second * 1.18) / 10.0).clamp(0.0, 2.0);
+    let too_short = if shown < limits.min_seconds { 2.0 } else { 0.0 };
+    let too_long = (end - start - limits.max_seconds).max(0.0);
+    let opens = units[range.start].starts != Start::Nothing;
+    let closes = units.get(range.end).is_none_or(|unit| unit.starts != Start::Nothing);
+    // A word or two cut off from its passage.
+    let orphan = if columns * 5 < limits.columns && !(opens && closes) { 0.8 } else { 0.0 };
+    1.0 + too_fast + too_short + too_long + orphan
+}
+
+fn caption(units: &[Unit], language: Option<Lang>, limits: &SubtitleLimits) -> Caption {
+    let atoms: Vec<&Atom> = units.iter().map(|unit| &unit.timed.atom).collect();
+    let mut lines = Vec::new();
+    let mut from = 0;
+    for end in line_ends(&atoms, language, limits) {
+        lines.push(units[from..end].iter().map(|unit| unit.timed.clone()).collect());
+        from = end;
+    }
+    let ms = |seconds: f64| (seconds * 1000.0).round() as u64;
+    let start_ms = units.first().map_or(0, |unit| ms(unit.timed.start));
+    Caption { start_ms, end_ms: units.last().map_or(start_ms, |unit| ms(unit.timed.end)), lines }
+}
+
+/// Where each line ends: as few lines as hold the text, about equally long, broken at clauses.
+pub(super) fn line_ends(atoms: &[&Atom], language: Option<Lang>, limits: &SubtitleLimits) -> Vec<usize> {
+    let widths: Vec<usize> = atoms.iter().map(|atom| width(&atom.text)).collect();
+    let spaced = |i: usize| usize::from(atoms[i].space_before);
+    let mut needed = 1;
+    let mut line = 0;
+    for i in 0..atoms.len() {
+        let space = if line == 0 { 0 } else { spaced(i) };
+        if line > 0 && line + space + widths[i] > limits.columns {
+            needed += 1;
+            line = widths[i];
+        } else {
+            line += space + widths[i];
+        }
+    }
+    let total: usize = (0..atoms.len()).map(|i| widths[i] + spaced(i)).sum();
+    let even = (total as f64 / needed as f64).max(1.0);
+    // best[n][j]: cheapest way to put the first j atoms on n lines, and where the last of them starts.
+    let mut best = vec![vec![(f64::INFINITY, 0usize); atoms.len() + 1]; needed + 1];
+    best[0][0] = (0.0, 0);
+    for n in 1..=needed {
+        for from in 0..atoms.len() {
+            if best[n - 1][from].0.is_infinite() {
+                continue;
+            }
+            let cut = if from == 0 { 0.0 } else { break_cost(&atoms[from - 1].text, &atoms[from].text, language) };
+            let mut columns = 0;
+            for to in from..atoms.len() {
+                columns += widths[to] + if to == from { 0 } else { spaced(to) };
+                if to > from && columns > limits.columns {
+                    break;
+                }
+                let uneven = (columns as f64 - even) / even;
+                // Of two equal breaks, the lower line is the longer one: it covers less of the picture.
+                let top_heavy = if n < needed && columns as f64 > even { 0.05 } else { 0.0 };
+                let cost = best[n - 1][from].0 + cut * 0.35 + uneven * uneven * 2.0 + top_heavy;
+                if cost < best[n][to + 1].0 {
+                    best[n][to + 1] = (cost, from);
+                }
+            }
+        }
+    }
+    let mut ends = Vec::with_capacity(needed);
+    let mut end = atoms.len();
+    for n in (1..=needed).rev() {
+        if end == 0 {
+            break;
+        }
+        ends.push(end);
+        end = best[n][end].1;
+    }
+    ends.reverse();
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{TextChoice, passages::choose, samples};
+    use super::*;
+    use crate::outcome::Outcome;
+
+    fn shown(outcome: &Outcome) -> Vec<String> {
+        let captions = captions(&choose(outcome, TextChoice::Raw), outcome.source.duration, &SubtitleLimits::default());
+        captions.iter().map(|caption| caption.lines().collect::<Vec<_>>().join(" / ")).collect()
+    }
+
+    fn spoken(segments: &[(f64, f64, &str)]) -> Vec<String> {
+        shown(&samples::spoken(segments, 100.0))
+    }
+
+    #[test]
+    fn short_sentences_stay_as_they_are() {
+        assert_eq!(
+            spoken(&[(0.0, 2.0, "Good morning."), (2.2, 4.0, "How are you?")]),
+            ["Good morning.", "How are you?"]
+        );
+    }
+
+    #[test]
+    fn lines_break_at_clauses_and_are_balanced() {
+        assert_eq!(
+            spoken(&[(0.0, 5.0, "When the rain had stopped at last, we went out into the garden.")]),
+            ["When the rain had stopped at last, / we went out into the garden."]
+        );
+        assert_eq!(
+            spoken(&[(0.0, 5.0, "The old man looked at the house because it was on fire")]),
+            ["The old man looked at the house / because it was on fire"]
+        );
+    }
+
+    #[test]
+    fn a_long_passage_is_cut_at_its_sentences() {
+        let text = "The first sentence of this is moderately long, as sentences go. The second one follows it and is \
+                    just as long as the first. Then there is a third.";
+        assert_eq!(
+            spoken(&[(0.0, 12.0, text)]),
+            [
+                "The first sentence of this / is moderately long, as sentences go.",
+                "The second one follows it / and is just as long as the first.",
+                "Then there is a third."
+            ]
+        );
+    }
+
+    #[test]
+    fn pieces_of_one_sentence_are_merged_but_not_across_a_pause_or_a_paragraph() {
+        assert_eq!(spoken(&[(0.0, 0.4, "And"), (0.5, 2.0, "then she left.")]), ["And then she left."]);
+        assert_eq!(spoken(&[(0.0, 0.4, "And"), (3.0, 5.0, "then she left.")]), ["And", "then she left."]);
+    }
+
+    #[test]
+    fn measured_word_times_decide_where_a_caption_starts() {
+        let text = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen. Fifteen sixteen.";
+        let mut outcome = samples::spoken(&[(0.0, 60.0, text)], 60.0);
+        let starts: Vec<(&str, f64)> = text
+            .split(' ')
+            .enumerate()
+            .map(|(i, w)| (w, if i < 14 { i as f64 * 0.5 } else { 40.0 + i as f64 }))
+            .collect();
+        outcome.transcript.segments[0].words = samples::words(&starts);
+        let chosen = choose(&outcome, TextChoice::Raw);
+        let captions = captions(&chosen, Some(60.0), &SubtitleLimits::default());
+        let last = captions.last().unwrap();
+        assert_eq!((last.lines().collect::<Vec<_>>(), last.start_ms), (vec!["Fifteen sixteen.".to_owned()], 54_000));
+    }
+
+    #[test]
+    fn chinese_takes_twenty_one_characters_a_line_and_breaks_after_its_commas() {
+        let mut outcome = samples::spoken(
+            &[(0.0, 12.0, "今天天气很好，我们决定去公园散步，然后在湖边的小店里喝一杯咖啡，再慢慢走回家。")],
+            20.0,
+        );
+        outcome.transcript.language = "zh".parse().ok();
+        let shown = shown(&outcome);
+        assert!(shown.iter().flat_map(|c| c.split(" / ")).all(|line| line.chars().count() <= 21), "{shown:?}");
+        assert_eq!(shown.concat().replace(" / ", ""), outcome.transcript.segments[0].text);
+        assert!(shown[0].ends_with(['，', '。']), "{shown:?}");
+    }
+
+    #[test]
+    fn an_hour_of_speech_is_laid_out_quickly() {
+        let text = "and so it went on, sentence after sentence, without an end. ".repeat(8);
+        let segments: Vec<(f64, f64, &str)> =
+            (0..130).map(|i| (i as f64 * 28.0, i as f64 * 28.0 + 27.0, text.as_str())).collect();
+        let outcome = samples::spoken(&segments, 3640.0);
+        let started = std::time::Instant::now();
+        assert!(shown(&outcome).len() > 700);
+        assert!(started.elapsed().as_secs_f64() < 2.0, "{:?}", started.elapsed());
+    }
+}
