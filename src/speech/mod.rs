@@ -1,19 +1,128 @@
 //! Speech: utterances out of audio, text out of utterances. Nothing in here knows HTTP, files or language models.
 
-use crate::language::Lang;
+pub mod vad;
+pub mod whisper;
+mod whisper_align;
+mod whisper_decode;
+mod whisper_log;
+mod whisper_pieces;
+mod whisper_rules;
+pub mod worker;
+
+use crate::language::{Lang, LanguageChoice};
+use crate::outcome::Task;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
+
+/// Turns utterances into text. One instance works on one utterance at a time and belongs to one thread.
+pub trait Recognizer: Send {
+    /// Text of one utterance, times on the clock of the file. An utterance without speech is an empty transcript.
+    ///
+    /// # Errors
+    /// [`SpeechError::Cancelled`] within one pass of the encoder after `cancel` fires; [`SpeechError::Failed`] when the
+    /// engine gives up.
+    fn recognize(
+        &mut self,
+        utterance: &Utterance,
+        options: &SpeechOptions,
+        cancel: &CancellationToken,
+    ) -> Result<Transcript, SpeechError>;
+
+    /// The language of one utterance with its probability, 0 to 1. English with 1 where the model knows nothing else.
+    ///
+    /// # Errors
+    /// As [`Recognizer::recognize`].
+    fn detect_language(
+        &mut self,
+        utterance: &Utterance,
+        cancel: &CancellationToken,
+    ) -> Result<(Lang, f32), SpeechError>;
+}
+
+/// What is asked of the recogniser.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpeechOptions {
+    /// Language spoken. `Auto` is heard from the utterance itself at no extra cost, but a caller with a whole file
+    /// does better to pin what the first utterances said.
+    pub language: LanguageChoice,
+    /// Text in the language spoken, or in English.
+    pub task: Task,
+    /// Times for every word: a second pass over the utterance.
+    pub word_times: bool,
+    /// Text before the recording: names, spelling, style. Its last part counts when it is too long.
+    pub prompt: Option<String>,
+    /// Names and jargon. The first entries count when there are too many (about 110 tokens with the prompt).
+    pub vocabulary: Vec<String>,
+    /// Temperature of the first attempt, 0 to 1. 0 is greedy.
+    pub temperature: f32,
+}
+
+/// Why there is no text.
+#[derive(Debug, thiserror::Error)]
+pub enum SpeechError {
+    /// The model file cannot be read.
+    #[error("cannot read the speech model {path}; `bestbox models list` shows what is installed")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is something else, or damaged.
+    #[error("{path} is not a usable Whisper model: {why}; `bestbox models verify` checks installed models")]
+    BadModel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The model does not speak the language asked for.
+    #[error("this speech model knows only English, not '{0}'; choose a multilingual model (one without '.en')")]
+    EnglishOnly(Lang),
+    /// This model was made before the language was added.
+    #[error("this speech model does not know the language '{0}'; large-v3 and turbo know every language of the list")]
+    UnknownLanguage(Lang),
+    /// The caller no longer wants the text.
+    #[error("recognition was cancelled")]
+    Cancelled,
+    /// The engine gave up.
+    #[error("speech recognition failed while {doing}: {why}")]
+    Failed {
+        /// The step, as in "encoding".
+        doing: &'static str,
+        /// What the engine said.
+        why: String,
+    },
+    /// Every recogniser thread is gone.
+    #[error("the speech recogniser has stopped; start it again")]
+    Stopped,
+}
 
 /// A stretch of speech handed to the recogniser: 16 kHz mono, never empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Utterance {
     samples: Vec<f32>,
     start: f64,
+    /// Seconds of padding inside `samples` before and after the speech.
+    padding: (f64, f64),
 }
 
 impl Utterance {
     /// The whole of `samples` (16 kHz mono) as one utterance that starts at `start` seconds; `None` when empty.
     pub fn whole(samples: Vec<f32>, start: f64) -> Option<Self> {
-        (!samples.is_empty()).then_some(Utterance { samples, start })
+        Utterance::padded(samples, start, (0.0, 0.0))
+    }
+
+    /// As [`Utterance::whole`], where the first and last so many seconds are padding around the speech.
+    pub fn padded(samples: Vec<f32>, start: f64, padding: (f64, f64)) -> Option<Self> {
+        (!samples.is_empty()).then_some(Utterance { samples, start, padding })
+    }
+
+    /// Start and end of the speech itself, seconds from the start of the file.
+    pub fn speech(&self) -> (f64, f64) {
+        let end = (self.end() - self.padding.1).max(self.start);
+        ((self.start + self.padding.0).min(end), end)
     }
 
     /// 16 kHz mono samples, at least one.
