@@ -1,1 +1,4 @@
 //! Integration tests: one binary.
+
+mod llm_real;
+mod support;

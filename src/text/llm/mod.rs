@@ -1,8 +1,21 @@
 //! The only place that speaks HTTP to a language model. One `Client` a tier; cheap to clone.
+//!
+//! Every call is bounded by its time limit and its cancellation token from the first connect to the last byte; giving
+//! up drops the request, which closes the connection, which makes llama-server stop generating.
+
+mod probe;
+mod sse;
+mod think;
+mod transport;
+mod wire;
 
 use crate::outcome::{Finish, Tier};
-use std::time::Duration;
+use serde_json::{Value, json};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+use transport::Transport;
 
 /// Where a tier is and how patient to be with it.
 #[derive(Clone, Debug)]
@@ -138,7 +151,7 @@ pub struct Capabilities {
 }
 
 /// Why a request to a language model failed. Keys never stand in here.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum LlmError {
     /// Nothing listens, or the connection broke before an answer began.
     #[error("the {} model server at {url} does not answer: {reason}", tier.name())]
@@ -160,54 +173,206 @@ pub enum LlmError {
     Cancelled,
 }
 
+/// Longest silence in the middle of a stream before it counts as stalled. Pings of the server do not break it.
+const STALL: Duration = Duration::from_secs(60);
+
 /// Chat completions, label scores and tokens from one server.
 #[derive(Clone, Debug)]
 pub struct Client {
-    endpoint: std::sync::Arc<Endpoint>,
+    endpoint: Arc<Endpoint>,
+    transport: Arc<Transport>,
+    probe: Arc<probe::Probe>,
+    stall: Duration,
 }
 
 impl Client {
-    /// Builds the client; does not connect.
+    /// Builds the client; does not connect. Fails on a base URL that is none (`Unreachable`).
     pub fn new(endpoint: Endpoint) -> Result<Self, LlmError> {
-        Ok(Client { endpoint: std::sync::Arc::new(endpoint) })
+        let transport = Transport::new(&endpoint)?;
+        Ok(Client { endpoint: Arc::new(endpoint), transport: Arc::new(transport), probe: Arc::default(), stall: STALL })
     }
+
+    /// Same client with another limit on silence in the middle of a stream (60 s otherwise).
+    pub fn with_stall_limit(mut self, stall: Duration) -> Self {
+        self.stall = stall;
+        self
+    }
+
     /// Where this client sends to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
-    /// What the server can do; probed on the first call that gets an answer, then remembered.
+
+    /// What the server can do; probed on the first call that gets an answer, then remembered. Callers that come while
+    /// a probe runs share its result, also its failure; a failure is not remembered beyond that.
     pub async fn capabilities(&self) -> Result<Capabilities, LlmError> {
-        todo!()
+        let never = CancellationToken::new();
+        self.bounded(None, &never, |deadline| self.probed(deadline)).await
     }
+
     /// One completion, whole.
-    pub async fn chat(&self, _request: &ChatRequest, _cancel: &CancellationToken) -> Result<Completion, LlmError> {
-        todo!()
+    pub async fn chat(&self, request: &ChatRequest, cancel: &CancellationToken) -> Result<Completion, LlmError> {
+        let work = |deadline| async move {
+            let can = self.probed(deadline).await?;
+            let started = Instant::now();
+            let answer = self.transport.post("/v1/chat/completions", &self.chat_body(request, &can), deadline).await?;
+            let reply = wire::completion(&answer).map_err(|reason| self.transport.garbage(reason))?;
+            Ok(reply.finished(keeps_tags(request, &can), started.elapsed()))
+        };
+        self.bounded(request.timeout, cancel, work).await
     }
+
     /// One completion, streamed: `on_delta` gets each piece of visible text. A stream that breaks after text came
-    /// is not an error: `finish` is `Broken` and the text so far is kept. Cancelling closes the connection.
+    /// is not an error: `finish` is `Broken` (or `Timeout`, where the time was up) and the text so far is kept.
+    /// Cancelling closes the connection.
     pub async fn chat_stream(
         &self,
-        _request: &ChatRequest,
-        _cancel: &CancellationToken,
-        _on_delta: &mut (dyn FnMut(&str) + Send),
+        request: &ChatRequest,
+        cancel: &CancellationToken,
+        on_delta: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Completion, LlmError> {
-        todo!()
+        let limit = request.timeout.unwrap_or(self.endpoint.timeout);
+        let deadline = Instant::now() + limit;
+        // Only up to the headers: after that the stream ends itself, so that text which came is kept.
+        let open = |deadline| async move {
+            let can = self.probed(deadline).await?;
+            let mut body = self.chat_body(request, &can);
+            body["stream"] = json!(true);
+            body["stream_options"] = json!({"include_usage": true});
+            let started = Instant::now();
+            let response = self.transport.open("/v1/chat/completions", &body, deadline).await?;
+            Ok((response, keeps_tags(request, &can), started))
+        };
+        let (response, keep_tags, started) = self.bounded(Some(limit), cancel, open).await?;
+        let patience = sse::Patience { deadline, limit, stall: self.stall };
+        let read = sse::Reader::new(&self.transport, keep_tags, started).read(response, patience, on_delta);
+        cancel.run_until_cancelled(read).await.unwrap_or(Err(LlmError::Cancelled))
     }
+
     /// Probabilities of single-token labels as the next token: raw softmax, before any grammar.
-    pub async fn score(&self, _request: &ScoreRequest, _cancel: &CancellationToken) -> Result<Scores, LlmError> {
-        todo!()
+    ///
+    /// The mass of a label is the probability of the token spelled exactly like it plus that of the token with one
+    /// space before it (which of the two a model prefers depends on its template, and both say the label). Other
+    /// spellings do not count. A label outside the tokens that the server lists (512 most probable with llama.cpp,
+    /// 20 with the OpenAI API) has mass 0.
+    pub async fn score(&self, request: &ScoreRequest, cancel: &CancellationToken) -> Result<Scores, LlmError> {
+        let work = |deadline| async move {
+            let can = self.probed(deadline).await?;
+            let answer = if can.native {
+                let prompt = self.prompt(&request.messages, deadline).await?;
+                let body = wire::score_body(&prompt, request.slot.filter(|slot| *slot < can.slots));
+                self.transport.post("/completion", &body, deadline).await?
+            } else {
+                let body = wire::openai_score_body(&request.messages, self.model(&can));
+                self.transport.post("/v1/chat/completions", &body, deadline).await?
+            };
+            wire::scores(&answer, &request.labels).map_err(|reason| self.transport.garbage(reason))
+        };
+        self.bounded(request.timeout, cancel, work).await
     }
+
     /// How many tokens `text` is, where the server can say.
-    pub async fn count_tokens(&self, _text: &str) -> Result<Option<usize>, LlmError> {
-        todo!()
+    pub async fn count_tokens(&self, text: &str) -> Result<Option<usize>, LlmError> {
+        let never = CancellationToken::new();
+        let work = |deadline| async move {
+            if !self.probed(deadline).await?.native {
+                return Ok(None);
+            }
+            self.token_count(text, deadline).await.map(Some)
+        };
+        self.bounded(None, &never, work).await
     }
+
+    /// Whether each label is one token (with or without a space before it), in the order asked; `None` where the
+    /// server cannot say.
+    pub async fn single_tokens(&self, labels: &[String]) -> Result<Option<Vec<bool>>, LlmError> {
+        let never = CancellationToken::new();
+        let work = |deadline| async move {
+            if !self.probed(deadline).await?.native {
+                return Ok(None);
+            }
+            let mut single = Vec::with_capacity(labels.len());
+            for label in labels {
+                let one = self.token_count(label, deadline).await? == 1
+                    || self.token_count(&format!(" {label}"), deadline).await? == 1;
+                single.push(one);
+            }
+            Ok(Some(single))
+        };
+        self.bounded(None, &never, work).await
+    }
+
     /// Reads a static prefix into the server's cache (one-token completion), in `slot`.
     pub async fn warm_up(
         &self,
-        _messages: &[Message],
-        _slot: Option<u32>,
-        _cancel: &CancellationToken,
+        messages: &[Message],
+        slot: Option<u32>,
+        cancel: &CancellationToken,
     ) -> Result<(), LlmError> {
-        todo!()
+        let request = ChatRequest {
+            messages: messages.to_vec(),
+            max_tokens: 1,
+            temperature: 0.0,
+            grammar: None,
+            slot,
+            timeout: None,
+        };
+        self.chat(&request, cancel).await.map(drop)
     }
+
+    async fn probed(&self, deadline: Instant) -> Result<Capabilities, LlmError> {
+        self.probe.get(|| probe::run(&self.transport, self.endpoint.model.as_deref(), deadline)).await
+    }
+
+    /// Runs `work` until its deadline or until cancelled, whichever comes first; both drop it.
+    async fn bounded<T, F, W>(
+        &self,
+        limit: Option<Duration>,
+        cancel: &CancellationToken,
+        work: W,
+    ) -> Result<T, LlmError>
+    where
+        F: Future<Output = Result<T, LlmError>>,
+        W: FnOnce(Instant) -> F,
+    {
+        let limit = limit.unwrap_or(self.endpoint.timeout);
+        let timeout = LlmError::Timeout { tier: self.endpoint.tier, seconds: limit.as_secs_f64() };
+        let timed = tokio::time::timeout(limit, work(Instant::now() + limit));
+        match cancel.run_until_cancelled(timed).await {
+            None => Err(LlmError::Cancelled),
+            Some(Err(_elapsed)) => Err(timeout),
+            Some(Ok(result)) => result,
+        }
+    }
+
+    fn model<'a>(&'a self, can: &'a Capabilities) -> Option<&'a str> {
+        self.endpoint.model.as_deref().or(if can.native { None } else { can.model.as_deref() })
+    }
+
+    fn chat_body(&self, request: &ChatRequest, can: &Capabilities) -> Value {
+        wire::chat_body(request, can, self.model(can))
+    }
+
+    /// The prompt text that the server's own chat template makes of `messages`.
+    async fn prompt(&self, messages: &[Message], deadline: Instant) -> Result<String, LlmError> {
+        let body = json!({"messages": wire::messages(messages), "chat_template_kwargs": {"enable_thinking": false}});
+        let answer = self.transport.post("/apply-template", &body, deadline).await?;
+        match answer.get("prompt").and_then(Value::as_str) {
+            Some(prompt) => Ok(prompt.to_owned()),
+            None => Err(self.transport.garbage("no prompt in the answer of /apply-template")),
+        }
+    }
+
+    async fn token_count(&self, text: &str, deadline: Instant) -> Result<usize, LlmError> {
+        let answer = self.transport.post("/tokenize", &json!({"content": text}), deadline).await?;
+        match answer.get("tokens").and_then(Value::as_array) {
+            Some(tokens) => Ok(tokens.len()),
+            None => Err(self.transport.garbage("no tokens in the answer of /tokenize")),
+        }
+    }
+}
+
+/// Text under a grammar is exactly what was asked for: a speaker may well have said "<think>".
+fn keeps_tags(request: &ChatRequest, can: &Capabilities) -> bool {
+    request.grammar.is_some() && can.grammar
 }
