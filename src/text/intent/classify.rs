@@ -1,0 +1,236 @@
+//! The call: one token of the light model, read as probabilities over the routes.
+
+use super::calibrate::{Calibration, Sample};
+use super::prompt;
+use super::routes::RouteSet;
+use super::undecided;
+use crate::outcome::{DecidedBy, Intent};
+use crate::text::llm::{Client, LlmError, Message, ScoreRequest};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+/// How to ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IntentSettings {
+    /// Server slot that keeps the examples cached; `None`: the server chooses.
+    pub slot: Option<u32>,
+    /// For one decision; `None`: the endpoint's.
+    pub timeout: Option<Duration>,
+    /// Tokens of the utterance that the model sees; a longer one is cut in the middle.
+    pub max_utterance_tokens: usize,
+}
+
+impl Default for IntentSettings {
+    /// 160 tokens: the head and tail of a dictation, about a minute of speech, at the cost of a quarter second on a small
+    /// CPU.
+    fn default() -> Self {
+        IntentSettings { slot: None, timeout: None, max_utterance_tokens: 160 }
+    }
+}
+
+/// Decides what utterances are for. Cheap to clone; clones share what was probed.
+#[derive(Clone, Debug)]
+pub struct Classifier {
+    client: Client,
+    routes: Arc<RouteSet>,
+    settings: IntentSettings,
+    fixed: Arc<OnceCell<Fixed>>,
+}
+
+/// What stays the same between utterances, settled with the server once.
+#[derive(Debug)]
+struct Fixed {
+    labels: Vec<String>,
+    prefix: Vec<Message>,
+    calibration: Calibration,
+}
+
+/// Tokens that a chat template puts around one message, at most, for the families in use (ChatML 5, Llama 3 6).
+const TURN_TOKENS: usize = 8;
+
+impl Classifier {
+    /// Does not connect.
+    pub fn new(client: Client, routes: Arc<RouteSet>, settings: IntentSettings) -> Self {
+        Classifier { client, routes, settings, fixed: Arc::new(OnceCell::new()) }
+    }
+
+    /// The routes it chooses from.
+    pub fn routes(&self) -> &RouteSet {
+        &self.routes
+    }
+
+    /// The part of the prompt that never changes, with a placeholder utterance.
+    pub async fn static_prefix(&self) -> Result<Vec<Message>, LlmError> {
+        Ok(self.conversation(self.fixed().await?, "hello"))
+    }
+
+    /// Reads the examples into the server's cache, in the slot that `classify` uses. Takes seconds on a CPU; without
+    /// it the first decision does.
+    pub async fn warm_up(&self, cancel: &CancellationToken) -> Result<(), LlmError> {
+        self.client.warm_up(&self.static_prefix().await?, self.settings.slot, cancel).await
+    }
+
+    /// The route of `text`. Errors are the server's; text that says nothing is undecided without asking.
+    pub async fn classify(&self, text: &str, cancel: &CancellationToken) -> Result<Intent, LlmError> {
+        if !text.chars().any(char::is_alphanumeric) {
+            return Ok(undecided(&self.routes, BTreeMap::new()));
+        }
+        let mass = self.label_mass(text, cancel).await?;
+        Ok(decide(&self.routes, &self.fixed().await?.calibration, &mass))
+    }
+
+    /// `text` as the model scores it, uncalibrated: what [`super::fit`] takes. `route` is the index of the right one.
+    pub async fn sample(&self, text: &str, route: usize, cancel: &CancellationToken) -> Result<Sample, LlmError> {
+        Ok(Sample { route, mass: self.label_mass(text, cancel).await? })
+    }
+
+    async fn label_mass(&self, text: &str, cancel: &CancellationToken) -> Result<Vec<f64>, LlmError> {
+        let utterance = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(LlmError::Cancelled),
+            utterance = self.bounded(text) => utterance?,
+        };
+        let fixed = self.fixed().await?;
+        let request = ScoreRequest {
+            messages: self.conversation(fixed, &utterance),
+            labels: fixed.labels.clone(),
+            slot: self.settings.slot,
+            timeout: self.settings.timeout,
+        };
+        Ok(self.client.score(&request, cancel).await?.mass)
+    }
+
+    fn conversation(&self, fixed: &Fixed, utterance: &str) -> Vec<Message> {
+        let mut messages = fixed.prefix.clone();
+        messages.push(prompt::question(utterance));
+        messages
+    }
+
+    /// The utterance on one line, cut in the middle until the server counts no more than the limit.
+    async fn bounded(&self, text: &str) -> Result<String, LlmError> {
+        let limit = self.settings.max_utterance_tokens;
+        let flat = prompt::flat(text);
+        let mut aim = limit;
+        loop {
+            let utterance = prompt::clip(&flat, aim);
+            // A token is at least one byte, so short text needs no asking.
+            if utterance.len() <= limit || aim <= 8 {
+                return Ok(utterance);
+            }
+            match self.client.count_tokens(&utterance).await? {
+                Some(tokens) if tokens > limit => aim = (aim * limit / tokens).min(aim - aim / 8).max(8),
+                _ => return Ok(utterance),
+            }
+        }
+    }
+
+    async fn fixed(&self) -> Result<&Fixed, LlmError> {
+        self.fixed
+            .get_or_try_init(|| async {
+                let can = self.client.capabilities().await?;
+                let labels = self.labels().await?;
+                let per_route = self.fitting_examples(&labels, can.context).await?;
+                let model = can.model.as_deref().or(self.client.endpoint().model.as_deref());
+                let calibration = self.routes.calibration(model);
+                let prefix = prompt::prefix(&self.routes, &labels, per_route);
+                Ok(Fixed { labels, prefix, calibration })
+            })
+            .await
+    }
+
+    /// The routes' own labels where each is one token, else letters, which are one token in every vocabulary.
+    async fn labels(&self) -> Result<Vec<String>, LlmError> {
+        let own: Vec<String> = self.routes.routes().iter().map(|route| route.label().to_owned()).collect();
+        match self.client.single_tokens(&own).await? {
+            Some(single) if single.iter().all(|one| *one) => Ok(own),
+            _ => Ok(('A'..='Z').take(own.len()).map(String::from).collect()),
+        }
+    }
+
+    /// How many examples of each route fit in the model's context beside the longest utterance; all where it is unknown.
+    async fn fitting_examples(&self, labels: &[String], context: Option<u32>) -> Result<usize, LlmError> {
+        let most = self.routes.routes().iter().map(|route| route.examples.len()).max().unwrap_or(0);
+        let Some(context) = context else { return Ok(most) };
+        let room = (context as usize).saturating_sub(self.settings.max_utterance_tokens + 4 * TURN_TOKENS);
+        let mut per_route = most;
+        while per_route > 1 {
+            let messages = prompt::prefix(&self.routes, labels, per_route);
+            let text: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+            let Some(words) = self.client.count_tokens(&text.join("\n")).await? else { break };
+            let needed = words + messages.len() * TURN_TOKENS;
+            if needed <= room {
+                break;
+            }
+            per_route = (per_route * room / needed).min(per_route - 1).max(1);
+        }
+        Ok(per_route)
+    }
+}
+
+/// Probabilities, then the choice: undecided when the labels together, or the best of them, have too little.
+fn decide(routes: &RouteSet, calibration: &Calibration, mass: &[f64]) -> Intent {
+    let names = routes.names();
+    let shares = calibration.probabilities(&names, mass);
+    let probabilities: BTreeMap<String, f64> =
+        names.iter().map(|name| (*name).to_owned()).zip(shares.iter().copied()).collect();
+    let best = routes.routes().iter().zip(shares).max_by(|a, b| a.1.total_cmp(&b.1));
+    match best {
+        Some((route, probability))
+            if mass.iter().sum::<f64>() >= routes.min_label_mass()
+                && probability >= routes.threshold(route, calibration) =>
+        {
+            Intent {
+                label: route.name.clone(),
+                probability,
+                action: route.action,
+                undecided: false,
+                by: DecidedBy::Model,
+                probabilities,
+            }
+        }
+        _ => undecided(routes, probabilities),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Action;
+
+    fn neutral(mass: &[f64]) -> Intent {
+        decide(&RouteSet::built_in(), &Calibration::neutral(), mass)
+    }
+
+    #[test]
+    fn the_best_label_is_taken_with_its_share_of_the_labels() {
+        let intent = neutral(&[0.1, 0.1, 0.6]);
+        assert_eq!((intent.label.as_str(), intent.action, intent.by), ("agent", Action::Heavy, DecidedBy::Model));
+        assert!((intent.probability - 0.75).abs() < 1e-9);
+        assert!((intent.probabilities.values().sum::<f64>() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn too_little_mass_on_the_labels_is_undecided_however_clear_their_ratio() {
+        let intent = neutral(&[0.0, 0.0, 0.01]);
+        assert_eq!((intent.label.as_str(), intent.undecided, intent.by), ("note", true, DecidedBy::Default));
+        assert!(intent.probabilities["agent"] > 0.9);
+    }
+
+    #[test]
+    fn a_probability_under_the_threshold_is_undecided() {
+        let intent = neutral(&[0.30, 0.32, 0.33]);
+        assert!(intent.undecided);
+        assert!((intent.probability - 0.30 / 0.95).abs() < 1e-9, "the default route's own probability");
+    }
+
+    #[test]
+    fn the_calibration_changes_the_choice() {
+        let mut lean = Calibration::neutral();
+        lean.bias.insert("quick".into(), 3.0);
+        let intent = decide(&RouteSet::built_in(), &lean, &[0.5, 0.2, 0.1]);
+        assert_eq!(intent.label, "quick");
+    }
+}
