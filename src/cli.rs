@@ -170,8 +170,8 @@ pub enum ModelsCommand {
         #[arg(long)]
         name: Option<String>,
         /// Number format of the weights
-        #[arg(long = "type", value_enum, default_value_t)]
-        kind: crate::models::WeightType,
+        #[arg(long = "type", value_name = "f16|q8_0", default_value_t = crate::models::Precision::Q8_0)]
+        kind: crate::models::Precision,
     },
     /// Check models against their pinned SHA-256; without a name, all that are here
     Verify {

@@ -8,7 +8,7 @@ use crate::agent::Agent;
 use crate::audio::{Channels, DecodeSettings};
 use crate::config::Config;
 use crate::error::Error;
-use crate::models::Store;
+use crate::models::{self, Role, Store};
 use crate::outcome::*;
 use crate::speech::vad::VadSettings;
 use crate::speech::whisper::Model;
@@ -81,7 +81,7 @@ impl Engine {
     pub async fn start(start: Start) -> Result<Self, Error> {
         let Start { config, needs, channels, program, notice } = start;
         let routes = Arc::new(settings::routes(&config)?);
-        let store = Store::new(&config.models.folders);
+        let store = Store::new(models::cache_dir(), config.models.folders.clone());
         let tiers = TierSet::start(&config, needs, &routes, tiers::Context { store: store.clone(), program: program.clone(), notice: notice.clone() });
         let recognizers = if needs.speech {
             let settings = config.clone();
@@ -166,7 +166,7 @@ impl Engine {
             Ok(client) => client,
             Err(reason) => return unavailable(reason),
         };
-        let classifier = Classifier::new(client, self.routes.clone(), settings::intent(&self.config));
+        let classifier = Classifier::new(client, self.routes.clone(), settings::intent());
         match classifier.classify(text, cancel).await {
             Ok(intent) if intent.undecided => {
                 let message = format!("the intent is not clear; route '{}' taken by default", intent.label);
@@ -198,15 +198,9 @@ impl Engine {
         };
         let agent = Agent::new(client, settings::answer(config, tier));
         match agent.answer(text, cancel, on_delta).await {
-            Ok(reply) if reply.finish == Finish::Stop => (Some(reply), None),
-            Ok(reply) => {
-                let why = match reply.finish {
-                    Finish::Length => "the token limit was reached",
-                    Finish::Timeout => "the time limit was reached",
-                    Finish::Stop | Finish::Broken => "the connection to the server broke",
-                };
-                let message = format!("the answer is cut short: {why}");
-                (Some(reply), Some(Warning::new(WarningCode::ReplyTruncated, message)))
+            Ok(answer) => {
+                let warning = answer.warning();
+                (Some(answer.reply), warning)
             }
             Err(error) => unavailable(error.to_string()),
         }
@@ -214,7 +208,8 @@ impl Engine {
 }
 
 fn load_speech(config: &Config, store: &Store, notice: &Notice) -> Result<Recognizers, Error> {
-    let path = store.resolve(&config.speech.model, &**notice)?;
+    notice(&format!("loading the speech model {}", config.speech.model));
+    let path = store.resolve(&config.speech.model, Role::Whisper)?;
     let model = Model::load(&settings::model(config, path))?;
     Ok(Recognizers::start(model, settings::pool(config))?)
 }

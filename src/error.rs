@@ -38,6 +38,9 @@ pub enum Error {
     /// Several inputs, some of which failed; each has been reported.
     #[error("{failed} of {total} inputs failed")]
     Some { failed: usize, total: usize, worst: Exit },
+    /// `bestbox doctor` found something that does not work.
+    #[error("{problems} of these must be put right before everything works")]
+    Unfit { problems: usize },
     /// Ctrl-C, or a caller that gave up.
     #[error("interrupted")]
     Interrupted,
@@ -74,7 +77,7 @@ impl Error {
                 Exit::Interrupted
             }
             Error::Audio(_) | Error::Read { .. } => Exit::Input,
-            Error::Speech(_) => Exit::Failure,
+            Error::Speech(_) | Error::Unfit { .. } => Exit::Failure,
             Error::Model(_) | Error::Server(_) => Exit::Model,
             Error::Output(_) => Exit::Output,
             Error::Some { failed, total, worst } => if failed == total { *worst } else { Exit::Partial },

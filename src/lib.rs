@@ -26,6 +26,7 @@
 pub mod agent;
 pub mod app;
 pub mod audio;
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod error;

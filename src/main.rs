@@ -9,8 +9,8 @@ fn main() -> ExitCode {
     // costs milliseconds and shares no state with the rest.
     let mut args = std::env::args_os().skip(1);
     match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
-        Some(audio::WORKER_ARGUMENT) => return audio::worker_main(),
-        Some(servers::KEEPER_ARGUMENT) => return servers::keeper_main(args),
+        Some(audio::WORKER_ARG) => return audio::worker_main(),
+        Some(servers::KEEPER_ARGUMENT) => return servers::keeper_main(),
         _ => {}
     }
     let cli = Cli::parse();

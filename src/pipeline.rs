@@ -311,17 +311,29 @@ async fn write(
     let mut lang = None;
     let (mut clean_ms, mut translate_ms) = (0.0, 0.0);
     let mut context = String::new();
-    let cleaner = run.engine.cleaner(run.plan);
-    let translator = run.plan.translate.map(|_| run.engine.translator());
+    let (mut cleaner, mut translator) = (None, None);
     while let Some(part) = spoken.recv().await {
         lang = Some(part.lang);
+        // Asked for when there is text: until then the servers may still be starting.
+        let cleaner = match &mut cleaner {
+            Some(cleaner) => cleaner,
+            none => {
+                let (made, warning) = run.engine.cleaner(run.plan).await;
+                warning.into_iter().for_each(|warning| notes.warn(run, warning));
+                none.insert(made)
+            }
+        };
         let begun = Instant::now();
         let (cleaned, warnings) = cleaner.clean(&part.cues, part.lang, style, &context, run.cancel).await;
         clean_ms += ms(begun);
         warnings.into_iter().for_each(|warning| notes.warn(run, warning));
         (run.observer)(Event::Cleaned(&cleaned.track.cues));
         engine = weaker(engine, cleaned.engine);
-        if let (Some(translator), Some(to)) = (&translator, run.plan.translate) {
+        if let Some(to) = run.plan.translate {
+            let translator = match &mut translator {
+                Some(translator) => translator,
+                none => none.insert(run.engine.translator().await),
+            };
             let begun = Instant::now();
             let (track, warnings) = translator.translate(&cleaned.track.cues, Some(part.lang), to, run.cancel).await;
             translate_ms += ms(begun);

@@ -3,6 +3,7 @@
 
 use crate::cli::Global;
 use crate::engine::Notice;
+use crate::models;
 use crate::pipeline::Event;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -93,6 +94,42 @@ impl Progress {
         }
     }
 
+    /// A model is being fetched, imported or checked.
+    pub fn model(&self, event: models::Event<'_>) {
+        use models::Event;
+        match event {
+            Event::Started { name, bytes } => self.begin_model(name, bytes),
+            Event::Waiting { name } => self.line(&format!("{name}: another process is fetching it, waiting")),
+            Event::From(source) => self.line(&format!("{}: from {source}", self.lock().name.clone())),
+            Event::Package { name, number, of } => {
+                self.line(&format!("{}: package {number} of {of}, {name}", self.lock().name.clone()));
+            }
+            Event::Bytes { done, total } => self.count(done, total, "MB", 1e6),
+            Event::Importing { done, total } => self.count(done, total, "tensors", 1.0),
+            Event::Checking => self.line(&format!("{}: checking", self.lock().name.clone())),
+            Event::Note(note) => self.line(note),
+        }
+    }
+
+    fn begin_model(&self, name: &str, bytes: u64) {
+        self.begin(name);
+        self.line(&format!("{name}: fetching {}", models::size(bytes)));
+    }
+
+    fn count(&self, done: u64, total: u64, unit: &str, scale: f64) {
+        if self.mode == Mode::Bar {
+            self.bar.set_style(count_style());
+            self.bar.set_length(total);
+            self.bar.set_position(done);
+            return;
+        }
+        let mut state = self.lock();
+        if self.mode == Mode::Plain && state.printed.elapsed() >= PLAIN_INTERVAL {
+            state.printed = Instant::now();
+            eprintln!("{}: {:.0} of {:.0} {unit}", state.name, done as f64 / scale, total as f64 / scale);
+        }
+    }
+
     /// A line that stays, above the bar where there is one.
     pub fn line(&self, line: &str) {
         match self.mode {
@@ -132,6 +169,11 @@ impl Progress {
 
 fn spinner_style() -> ProgressStyle {
     ProgressStyle::default_spinner()
+}
+
+fn count_style() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {percent}%  {eta}")
+        .map_or_else(|_| spinner_style(), |style| style.progress_chars("=> "))
 }
 
 fn bar_style() -> ProgressStyle {

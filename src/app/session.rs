@@ -3,12 +3,14 @@
 use super::progress::Progress;
 use super::{Override, interrupt};
 use crate::audio::Channels;
-use crate::cli::PlanArgs;
+use crate::cli::{OutputArgs, PlanArgs};
 use crate::config::Config;
 use crate::engine::{self, Engine, Needs, Start};
 use crate::error::Error;
 use crate::outcome::{Plan, Task};
+use crate::output::{Color, Destination, Format, Inputs, RenderSettings, Sink, SubtitleLimits};
 use clap::ValueEnum;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 use toml::Value;
@@ -66,6 +68,29 @@ pub(super) fn plan_overrides(args: &PlanArgs) -> Vec<Override> {
     set.text("speech.language", "--language", args.language.clone());
     set.variant("tiers", "--tiers", args.tiers);
     set.0
+}
+
+/// Where the outcomes of `inputs` go. The terminal view on a terminal, text in a pipe, and what the name says in a file.
+pub(super) fn sink(args: &OutputArgs, config: &Config, inputs: Inputs, default: Option<Format>) -> Result<Sink, Error> {
+    let destination = args.output.as_deref().map_or(Destination::Stdout, Destination::of_argument);
+    let terminal = destination == Destination::Stdout && std::io::stdout().is_terminal();
+    let by_name = match &destination {
+        Destination::File(path) => Format::of_path(path),
+        _ => None,
+    };
+    let otherwise = if terminal { Format::Terminal } else { Format::Text };
+    let format = args.format.or(by_name).or(default).unwrap_or(otherwise);
+    let limits = &config.output;
+    let subtitles = SubtitleLimits {
+        columns: limits.subtitle_columns as usize,
+        lines: limits.subtitle_lines as usize,
+        columns_per_second: limits.subtitle_chars_per_second,
+        ..SubtitleLimits::default()
+    };
+    let color = if terminal && std::env::var_os("NO_COLOR").is_none() { Color::Always } else { Color::Never };
+    let columns = comfy_table::Table::new().width().map_or(100, usize::from);
+    let settings = RenderSettings { text: args.text, subtitles, color, columns, ..RenderSettings::default() };
+    Ok(Sink::new(destination, format, inputs, settings)?)
 }
 
 /// Collects the flags that were given.

@@ -1,14 +1,14 @@
 //! `bestbox text`: the plan of a recording on text that is there already.
 
 use super::progress::Progress;
-use super::session::Session;
+use super::session::{Session, sink};
 use crate::audio::Channels;
 use crate::cli::{Global, TextArgs};
 use crate::config::Loaded;
 use crate::error::Error;
 use crate::language::{Lang, LanguageChoice};
 use crate::outcome::Outcome;
-use crate::output::{Delivery, Format};
+use crate::output::{Delivered, Format, Inputs, Sink};
 use crate::pipeline::{self, Run};
 use crate::speech::{Segment, Transcript};
 use std::path::Path;
@@ -26,21 +26,17 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: TextArgs) -> Resul
     } else {
         Box::new(BufReader::new(tokio::fs::File::open(&args.file).await.map_err(read)?))
     };
-    let mut output = args.output;
-    if args.lines {
-        output.format.get_or_insert(Format::Jsonl);
-    }
-    let mut delivery = Delivery::new(&output, if args.lines { usize::MAX } else { 1 })?;
+    let (inputs, default) = if args.lines { (Inputs::Several, Some(Format::Jsonl)) } else { (Inputs::One, None) };
+    let mut sink = sink(&args.output, &loaded.config, inputs, default)?;
     // Read before any model is loaded: a wrong file is said at once.
     let whole = if args.lines { None } else { Some(read_all(&mut reader, &args.file).await?) };
     let session = Session::start(loaded.config, false, Channels::Average, Progress::new(&global)).await?;
     let result = match whole {
-        Some(text) => one(&session, &text, &name).await.and_then(|outcome| Ok(delivery.deliver(&outcome)?)),
-        None => lines(&session, &mut reader, &args.file, &mut delivery).await,
+        Some(text) => one(&session, &text, &name).await.and_then(|outcome| Ok(sink.deliver(&outcome).map(drop)?)),
+        None => lines(&session, &mut reader, &args.file, &mut sink).await,
     };
     session.progress.end();
     session.engine.stop().await;
-    delivery.finish()?;
     result
 }
 
@@ -70,7 +66,7 @@ async fn lines(
     session: &Session,
     reader: &mut (impl AsyncBufRead + Unpin),
     path: &Path,
-    delivery: &mut Delivery,
+    sink: &mut Sink,
 ) -> Result<(), Error> {
     for number in 1usize.. {
         let mut bytes = Vec::new();
@@ -84,7 +80,9 @@ async fn lines(
         }
         let line = utf8(bytes, path)?;
         let name = format!("{}:{number}", path.display());
-        delivery.deliver(&one(session, line.trim(), &name).await?)?;
+        if sink.deliver(&one(session, line.trim(), &name).await?)? == Delivered::ReaderGone {
+            break;
+        }
     }
     Ok(())
 }

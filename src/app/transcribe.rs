@@ -1,14 +1,14 @@
 //! `bestbox transcribe`: recordings in, one after the other, one engine around them.
 
 use super::progress::Progress;
-use super::session::{Overrides, Session, plan_overrides};
+use super::session::{Overrides, Session, plan_overrides, sink};
 use super::Override;
 use crate::audio::{Channels, Input};
 use crate::cli::{Global, TranscribeArgs};
 use crate::config::Loaded;
 use crate::error::{Error, Exit};
 use crate::outcome::Outcome;
-use crate::output::Delivery;
+use crate::output::{Delivered, Inputs};
 use crate::pipeline::{self, Run};
 use std::path::Path;
 use toml::Value;
@@ -27,16 +27,19 @@ pub(super) fn overrides(args: &TranscribeArgs) -> Vec<Override> {
 /// Transcribes every file; one that fails is reported and does not stop the others.
 pub(super) async fn run(loaded: Loaded, global: Global, args: TranscribeArgs) -> Result<(), Error> {
     let channels = args.channel.map_or(Channels::Average, |n| Channels::One(usize::from(n) - 1));
-    let mut delivery = Delivery::new(&args.output, args.files.len())?;
+    let inputs = if args.files.len() > 1 { Inputs::Several } else { Inputs::One };
+    let mut sink = sink(&args.output, &loaded.config, inputs, None)?;
     refuse_unreadable(&args.files)?;
     let session = Session::start(loaded.config, true, channels, Progress::new(&global)).await?;
     let mut failed = 0;
     let mut worst = Exit::Failure;
     let mut result = Ok(());
     for file in &args.files {
-        match one(&session, file).await.and_then(|outcome| Ok(delivery.deliver(&outcome)?)) {
-            Ok(()) if session.cancel.is_cancelled() => result = Err(Error::Interrupted),
-            Ok(()) => {}
+        match one(&session, file).await.and_then(|outcome| Ok(sink.deliver(&outcome)?)) {
+            // `| head`: whoever wanted the rest is gone.
+            Ok(Delivered::ReaderGone) => break,
+            Ok(_) if session.cancel.is_cancelled() => result = Err(Error::Interrupted),
+            Ok(_) => {}
             Err(error) if args.files.len() == 1 || fatal(&error) => result = Err(error),
             Err(error) => {
                 session.progress.error(&format!("bestbox: {}: {error}", file.display()));
@@ -50,7 +53,6 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: TranscribeArgs) ->
     }
     session.progress.end();
     session.engine.stop().await;
-    delivery.finish()?;
     result?;
     if failed > 0 { Err(Error::Some { failed, total: args.files.len(), worst }) } else { Ok(()) }
 }

@@ -111,18 +111,30 @@ pub struct Config {
     pub output: OutputConfig,
 }
 
+impl Config {
+    /// The settings of one tier.
+    pub fn tier(&self, tier: Tier) -> &TierConfig {
+        match tier {
+            Tier::Light => &self.light,
+            Tier::Heavy => &self.heavy,
+        }
+    }
+}
+
 /// `[audio]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AudioConfig {
     /// Longest recording, seconds of decoded audio.
     pub max_seconds: f64,
-    /// Most bytes of decoded samples (f32 at 16 kHz: 64,000 a second).
+    /// Most bytes decoded, counted as 32-bit samples of all channels at the recording's own rate.
     pub max_decoded_bytes: u64,
-    /// Address space of the decoding child, MiB.
-    pub decoder_memory_mb: u64,
-    /// CPU time of the decoding child, seconds.
-    pub decoder_cpu_seconds: u64,
+    /// Most bytes of a pipe or upload kept in a temporary file, where the format needs seeking.
+    pub max_spool_bytes: u64,
+    /// Memory of the decoding process beyond its own program, bytes.
+    pub memory_bytes: u64,
+    /// Processor time of the decoding process, seconds.
+    pub cpu_seconds: u64,
     /// Whether ffmpeg, where it is on PATH, decodes what we cannot.
     pub ffmpeg: bool,
 }
@@ -130,10 +142,12 @@ pub struct AudioConfig {
 impl Default for AudioConfig {
     fn default() -> Self {
         AudioConfig {
-            max_seconds: 24.0 * 3600.0,
-            max_decoded_bytes: 6 << 30,
-            decoder_memory_mb: 512,
-            decoder_cpu_seconds: 3600,
+            max_seconds: 12.0 * 3600.0,
+            // 12 hours of 48 kHz stereo are 16.6 GB.
+            max_decoded_bytes: 32 << 30,
+            max_spool_bytes: 8 << 30,
+            memory_bytes: 512 << 20,
+            cpu_seconds: 1800,
             ffmpeg: true,
         }
     }

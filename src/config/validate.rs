@@ -17,8 +17,9 @@ fn numbers(config: &Config) -> Option<(&'static str, String)> {
     let ranges = [
         ("audio.max_seconds", config.audio.max_seconds, 0.1, 1e7),
         ("audio.max_decoded_bytes", config.audio.max_decoded_bytes as f64, 64_000.0, 1e15),
-        ("audio.decoder_memory_mb", config.audio.decoder_memory_mb as f64, 64.0, 1e6),
-        ("audio.decoder_cpu_seconds", config.audio.decoder_cpu_seconds as f64, 1.0, 1e7),
+        ("audio.max_spool_bytes", config.audio.max_spool_bytes as f64, 1e5, 1e15),
+        ("audio.memory_bytes", config.audio.memory_bytes as f64, 67_108_864.0, 1e13),
+        ("audio.cpu_seconds", config.audio.cpu_seconds as f64, 1.0, 1e7),
         ("speech.threads", f64::from(config.speech.threads), 0.0, 1024.0),
         ("speech.recognizers", f64::from(config.speech.recognizers), 1.0, 256.0),
         ("speech.queue", f64::from(config.speech.queue), 1.0, 1e5),

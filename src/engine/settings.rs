@@ -1,1 +1,167 @@
-//! `Config` and `Plan` to the settings of each part.
+//! `Config` and `Plan` to the settings of each part: the one place that knows both vocabularies.
+
+use crate::agent::AgentSettings;
+use crate::audio::{Channels, DecodeSettings, Ffmpeg};
+use crate::config::{AnswerConfig, Config, SpokenPunctuation, VocabularyConfig};
+use crate::error::Error;
+use crate::models;
+use crate::outcome::{Plan, Tier};
+use crate::servers::{GpuLayers, Port, ServerError, ServerSettings, find_program};
+use crate::speech::SpeechOptions;
+use crate::speech::vad::VadSettings;
+use crate::speech::whisper::{Device, ModelSettings, default_threads};
+use crate::speech::worker::PoolSettings;
+use crate::text::clean::CleanSettings;
+use crate::text::intent::{IntentSettings, RouteSet};
+use crate::text::translate::TranslateSettings;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The slot that keeps the intent's examples cached.
+pub(super) const INTENT_SLOT: u32 = 0;
+
+/// The slot that keeps the cleanup's instructions cached: another one, so that both run at once and neither throws the
+/// other's prefix out. With a single slot the server shares it.
+pub(super) const CLEAN_SLOT: u32 = 1;
+
+pub(super) fn decode(config: &Config, channels: Channels, worker: &Path) -> DecodeSettings {
+    let audio = &config.audio;
+    DecodeSettings {
+        channels,
+        max_seconds: audio.max_seconds,
+        max_decoded_bytes: audio.max_decoded_bytes,
+        max_spool_bytes: audio.max_spool_bytes,
+        memory_bytes: audio.memory_bytes,
+        cpu_seconds: audio.cpu_seconds,
+        ffmpeg: if audio.ffmpeg { Ffmpeg::Auto } else { Ffmpeg::Off },
+        worker: worker.to_owned(),
+    }
+}
+
+pub(super) fn vad(config: &Config) -> VadSettings {
+    let defaults = VadSettings::default();
+    let threshold = config.speech.vad_threshold;
+    VadSettings {
+        threshold: if threshold > 0.0 { threshold as f32 } else { defaults.threshold },
+        max_utterance: config.speech.max_utterance_seconds,
+        ..defaults
+    }
+}
+
+pub(super) fn model(config: &Config, path: PathBuf) -> ModelSettings {
+    let device = if config.speech.gpu { Device::Gpu(0) } else { Device::Cpu };
+    ModelSettings { device, ..ModelSettings::new(path) }
+}
+
+pub(super) fn pool(config: &Config) -> PoolSettings {
+    let speech = &config.speech;
+    let recognizers = speech.recognizers as usize;
+    let threads_each = match speech.threads {
+        0 => (default_threads() / recognizers).max(1),
+        threads => threads as usize,
+    };
+    PoolSettings { recognizers, threads_each, queue: speech.queue as usize }
+}
+
+/// The language is set by the pipeline, once it is known.
+pub(super) fn speech_options(plan: &Plan) -> SpeechOptions {
+    SpeechOptions {
+        language: plan.language,
+        task: plan.task,
+        word_times: plan.word_times,
+        prompt: plan.prompt.clone(),
+        vocabulary: plan.vocabulary.clone(),
+        temperature: 0.0,
+    }
+}
+
+pub(super) fn routes(config: &Config) -> Result<RouteSet, Error> {
+    let file = &config.intent.routes;
+    let routes = if file.is_empty() {
+        RouteSet::built_in()
+    } else {
+        let read = |source| Error::Read { path: PathBuf::from(file), source };
+        RouteSet::parse(&std::fs::read_to_string(file).map_err(read)?, file).map_err(|e| Error::Usage(e.to_string()))?
+    };
+    if config.intent.default.is_empty() {
+        return Ok(routes);
+    }
+    routes.with_default(&config.intent.default).map_err(|error| Error::Usage(format!("intent.default: {error}")))
+}
+
+pub(super) fn intent() -> IntentSettings {
+    IntentSettings { slot: Some(INTENT_SLOT), ..IntentSettings::default() }
+}
+
+pub(super) fn clean(config: &Config, plan: &Plan) -> CleanSettings {
+    let cleanup = &config.cleanup;
+    let _ = (cleanup, plan, SpokenPunctuation::Off);
+    todo!()
+}
+
+pub(super) fn translate(config: &Config) -> TranslateSettings {
+    let _ = config;
+    todo!()
+}
+
+/// Settings of an answer; the two tiers differ in their built-in prompt.
+pub(super) fn answer(config: &AnswerConfig, tier: Tier) -> AgentSettings {
+    let built_in = match tier {
+        Tier::Light => AgentSettings::light(),
+        Tier::Heavy => AgentSettings::heavy(),
+    };
+    let prompt = &config.system_prompt;
+    AgentSettings {
+        system_prompt: if prompt.is_empty() { built_in.system_prompt } else { prompt.clone() },
+        max_tokens: config.max_tokens,
+        timeout: Duration::from_secs_f64(config.timeout_seconds),
+        temperature: config.temperature,
+    }
+}
+
+/// How a managed server is started.
+///
+/// # Errors
+/// When there is no llama-server.
+pub(super) fn server(tier: Tier, config: &Config, model: PathBuf, keeper: &Path) -> Result<ServerSettings, ServerError> {
+    let (settings, servers) = (config.tier(tier), &config.servers);
+    let cache = models::cache_dir();
+    let configured = (!servers.program.is_empty()).then(|| Path::new(&servers.program));
+    Ok(ServerSettings {
+        name: tier.name().to_owned(),
+        program: find_program(configured, &cache)?,
+        model,
+        host: "127.0.0.1".to_owned(),
+        port: if settings.port == 0 { Port::Any } else { Port::Prefer(settings.port) },
+        context_per_request: settings.context,
+        parallel: settings.parallel,
+        gpu_layers: u32::try_from(settings.gpu_layers).map_or(GpuLayers::Auto, GpuLayers::Count),
+        threads: (settings.threads > 0).then_some(settings.threads),
+        device: (!settings.device.is_empty()).then(|| settings.device.clone()),
+        cache_ram_mib: 0,
+        api_key: None,
+        extra_args: settings.extra_args.clone(),
+        startup_timeout: Duration::from_secs_f64(servers.startup_timeout_seconds),
+        grace: Duration::from_secs_f64(servers.grace_seconds),
+        run_dir: cache.join("run"),
+        log_dir: cache.join("logs"),
+        keeper: keeper.to_owned(),
+    })
+}
+
+/// The user's names and jargon: the list of the configuration and the lines of the file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn vocabulary_words(config: &VocabularyConfig) -> Result<Vec<String>, Error> {
+    let mut words = config.words.clone();
+    if !config.file.is_empty() {
+        let path = PathBuf::from(&config.file);
+        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+        words.extend(lines.filter(|line| !line.is_empty()).map(ToOwned::to_owned));
+    }
+    let mut seen = std::collections::HashSet::new();
+    words.retain(|word| seen.insert(word.clone()));
+    Ok(words)
+}

@@ -3,8 +3,9 @@
 
 use super::{Needs, Notice, settings};
 use crate::config::{Config, TierConfig};
-use crate::models::Store;
-use crate::outcome::{Style, Tier};
+use crate::models::{Role, Store};
+use crate::language::Lang;
+use crate::outcome::Tier;
 use crate::servers::{self, Server};
 use crate::text::clean::Cleaner;
 use crate::text::intent::{Classifier, RouteSet};
@@ -113,21 +114,18 @@ async fn start_one(
     context: &Context,
     cancel: &CancellationToken,
 ) -> Result<(Client, Option<Server>), String> {
-    let settings = match tier {
-        Tier::Light => &config.light,
-        Tier::Heavy => &config.heavy,
-    };
+    let settings = config.tier(tier);
     if !settings.manage {
         let client = client(tier, settings, &settings.base_url, read_key(settings)?)?;
         return Ok((client, None));
     }
-    let (store, spec, notice) = (context.store.clone(), settings.model.clone(), context.notice.clone());
-    let resolve = move || store.resolve(&spec, &*notice);
+    let (store, spec) = (context.store.clone(), settings.model.clone());
+    let resolve = move || store.resolve(&spec, Role::Llm);
     let model = tokio::task::spawn_blocking(resolve).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-    let launch = settings::server(tier, config, model, &context.program);
+    let launch = settings::server(tier, config, model, &context.program).map_err(|error| error.to_string())?;
     let notice = context.notice.clone();
     let mut progress = move |line: &str| notice(line);
-    let server = servers::ensure(launch, &mut progress, cancel.clone()).await.map_err(|error| error.to_string())?;
+    let server = servers::ensure(&launch, &mut progress, cancel).await.map_err(|error| error.to_string())?;
     let key = Some(Secret::new(server.api_key()));
     let client = client(tier, settings, &server.base_url(), key)?;
     Ok((client, Some(server)))
@@ -161,12 +159,11 @@ fn read_key(settings: &TierConfig) -> Result<Option<Secret>, String> {
 
 /// Reads the static prefixes into the server's cache, so that the first utterance does not pay for them.
 async fn warm_up(client: &Client, config: &Config, routes: &Arc<RouteSet>, cancel: &CancellationToken) {
-    let classifier = Classifier::new(client.clone(), routes.clone(), settings::intent(config));
-    let intent = classifier.static_prefix();
-    let clean = Cleaner::static_prefix(Style::Punctuate, crate::language::Lang::ENGLISH);
-    for (prefix, slot) in [(intent, settings::INTENT_SLOT), (clean, settings::CLEAN_SLOT)] {
-        if let Err(error) = client.warm_up(&prefix, Some(slot), cancel).await {
-            tracing::debug!(%error, "warm-up failed");
-        }
+    let classifier = Classifier::new(client.clone(), routes.clone(), settings::intent());
+    let clean = Cleaner::static_prefix(config.cleanup.style, Lang::ENGLISH);
+    let (intent, clean) =
+        tokio::join!(classifier.warm_up(cancel), client.warm_up(&clean, Some(settings::CLEAN_SLOT), cancel));
+    if let Err(error) = intent.and(clean) {
+        tracing::debug!(%error, "warm-up failed");
     }
 }

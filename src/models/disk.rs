@@ -54,7 +54,7 @@ pub(super) fn sha256(path: &Path, cancel: &CancellationToken) -> Result<String, 
 }
 
 /// Bytes that this user may still write to the disk that holds `folder`; `None` where the system does not say.
-pub(super) fn free(folder: &Path) -> Option<u64> {
+pub fn free(folder: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
         let stat = nix::sys::statvfs::statvfs(folder).ok()?;

@@ -25,6 +25,7 @@ mod vocabulary;
 
 pub use catalog::{Model, Role, Source};
 pub use ct2::Ct2Error;
+pub use disk::free as free_space;
 pub use error::{ModelError, size};
 pub use ggml::Precision;
 pub use import::{ImportError, Imported};

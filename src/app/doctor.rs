@@ -1,0 +1,214 @@
+//! `bestbox doctor` and `bestbox devices`: each line is ok, or says what is wrong and what to do.
+
+use super::models::store;
+use crate::config::{Config, Loaded, TierConfig};
+use crate::error::Error;
+use crate::models::{self, Role, cache_dir};
+use crate::outcome::Tier;
+use crate::servers::find_program;
+use cpal::traits::{DeviceTrait, HostTrait};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Less free disk than this is worth a word: the default models take 1.7 GB.
+const LOW_DISK: u64 = 2 << 30;
+
+enum Finding {
+    Ok(String),
+    /// Works, with a restriction.
+    Note(String, &'static str),
+    /// Does not work: what is wrong, what to do.
+    Wrong(String, String),
+}
+use Finding::{Note, Ok as Good, Wrong};
+
+/// Checks everything that the configuration needs; an error when something is wrong.
+pub(super) async fn run(loaded: Loaded) -> Result<(), Error> {
+    let config = &loaded.config;
+    let mut findings = vec![
+        ("bestbox", Good(format!("{} ({})", env!("CARGO_PKG_VERSION"), build()))),
+        ("cpu", cpu()),
+        ("config", Good(configuration(&loaded))),
+        ("speech model", model(config, &config.speech.model, Role::Whisper)),
+    ];
+    for tier in [Tier::Light, Tier::Heavy] {
+        if config.tiers.serving(tier) == tier {
+            findings.push((tier.name(), server(config, tier, config.tier(tier)).await));
+        }
+    }
+    if config.light.manage || config.heavy.manage {
+        findings.push(("llama-server", program(config)));
+    }
+    findings.push(("ffmpeg", ffmpeg(config)));
+    findings.push(("pip", pip()));
+    findings.push(("microphone", microphone()));
+    findings.push(("cache", disk(&cache_dir())));
+    findings.push(("temp", disk(&std::env::temp_dir())));
+    let mut wrong = 0;
+    for (what, finding) in findings {
+        match finding {
+            Good(text) => println!("ok     {what}: {text}"),
+            Note(text, advice) => println!("note   {what}: {text}; {advice}"),
+            Wrong(text, advice) => {
+                wrong += 1;
+                println!("WRONG  {what}: {text}; {advice}");
+            }
+        }
+    }
+    if wrong > 0 { Err(Error::Unfit { problems: wrong }) } else { Ok(()) }
+}
+
+/// Lists the audio inputs; the first column marks the default.
+pub(super) fn devices() -> Result<(), Error> {
+    let host = cpal::default_host();
+    let default = host.default_input_device().and_then(|device| name(&device));
+    let devices: Vec<String> =
+        host.input_devices().map(|devices| devices.filter_map(|device| name(&device)).collect()).unwrap_or_default();
+    if devices.is_empty() {
+        eprintln!("bestbox: no audio input: plug a microphone in, or check that this user may use the sound system");
+    }
+    for device in devices {
+        println!("{} {device}", if Some(&device) == default.as_ref() { "*" } else { " " });
+    }
+    Ok(())
+}
+
+fn name(device: &cpal::Device) -> Option<String> {
+    device.description().ok().map(|description| description.name().to_owned())
+}
+
+fn build() -> String {
+    let gpu = [
+        (cfg!(feature = "cuda"), "cuda"),
+        (cfg!(feature = "vulkan"), "vulkan"),
+        (cfg!(feature = "hipblas"), "hipblas"),
+        (cfg!(feature = "metal"), "metal"),
+    ];
+    let names: Vec<&str> = gpu.into_iter().filter_map(|(on, name)| on.then_some(name)).collect();
+    if names.is_empty() { "CPU build".to_owned() } else { format!("GPU build: {}", names.join(", ")) }
+}
+
+fn cpu() -> Finding {
+    let cores = crate::speech::whisper::default_threads();
+    let features = features();
+    if features.contains(&"avx2") || cfg!(not(target_arch = "x86_64")) {
+        Good(format!("{cores} cores, {}", features.join(" ")))
+    } else {
+        Note(format!("{cores} cores, no AVX2"), "recognition will be several times slower")
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn features() -> Vec<&'static str> {
+    let all = [
+        (std::is_x86_feature_detected!("avx2"), "avx2"),
+        (std::is_x86_feature_detected!("fma"), "fma"),
+        (std::is_x86_feature_detected!("f16c"), "f16c"),
+        (std::is_x86_feature_detected!("avx512f"), "avx512"),
+        (std::is_x86_feature_detected!("avx512vnni"), "avx512-vnni"),
+    ];
+    all.into_iter().filter_map(|(on, name)| on.then_some(name)).collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn features() -> Vec<&'static str> {
+    vec![std::env::consts::ARCH]
+}
+
+fn configuration(loaded: &Loaded) -> String {
+    let profile = format!("{:?}", loaded.config.profile).to_lowercase();
+    let files: Vec<String> = loaded.files.iter().map(|path| path.display().to_string()).collect();
+    let from = if files.is_empty() { "no file, defaults".to_owned() } else { files.join(", ") };
+    format!("profile {profile} ({from})")
+}
+
+fn model(config: &Config, spec: &str, role: Role) -> Finding {
+    match store(config).resolve(spec, role) {
+        Ok(path) => {
+            let bytes = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+            Good(format!("{spec}, {} ({})", models::size(bytes), path.display()))
+        }
+        // The message ends with what to do.
+        Err(error) => Wrong(format!("{spec} cannot be used"), error.to_string()),
+    }
+}
+
+async fn server(config: &Config, tier: Tier, settings: &TierConfig) -> Finding {
+    if settings.manage {
+        return model(config, &settings.model, Role::Llm);
+    }
+    let url = &settings.base_url;
+    let health = format!("{}/v1/models", url.trim_end_matches('/').trim_end_matches("/v1"));
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(3)).build();
+    let answer = match client {
+        Ok(client) => client.get(health).send().await,
+        Err(error) => return Wrong(url.clone(), error.to_string()),
+    };
+    match answer {
+        // 401 is an answer too: the key is checked when it is used.
+        Ok(response) if response.status().is_success() || response.status() == 401 => Good(format!("answers at {url}")),
+        Ok(response) => Wrong(format!("{url} answers {}", response.status()), "is it a model server?".into()),
+        Err(_) => Wrong(
+            format!("nothing answers at {url}"),
+            format!("start the server, or let bestbox run it: {}.manage = true", tier.name()),
+        ),
+    }
+}
+
+fn program(config: &Config) -> Finding {
+    let configured = &config.servers.program;
+    let configured = (!configured.is_empty()).then(|| Path::new(configured.as_str()));
+    match find_program(configured, &cache_dir()) {
+        Ok(path) => match first_line(&path.display().to_string(), "--version") {
+            Some(version) => Good(format!("{version} ({})", path.display())),
+            None => Wrong(format!("{} does not run", path.display()), "run `make setup` to build it again".into()),
+        },
+        Err(error) => Wrong("missing".into(), error.to_string()),
+    }
+}
+
+fn ffmpeg(config: &Config) -> Finding {
+    match (config.audio.ffmpeg, first_line("ffmpeg", "-version")) {
+        (false, _) => Note("switched off".into(), "HE-AAC, AC-3, WMA and AMR cannot be read"),
+        (true, Some(version)) => Good(version),
+        (true, None) => Note("not on PATH".into(), "install it to read HE-AAC, AC-3, WMA and AMR"),
+    }
+}
+
+fn pip() -> Finding {
+    match first_line("pip", "--version").or_else(|| first_line("pip3", "--version")) {
+        Some(version) => Good(version.split(" from ").next().unwrap_or_default().to_owned()),
+        None => Note("not on PATH".into(), "models that come in packages cannot be pulled; Hugging Face still works"),
+    }
+}
+
+fn microphone() -> Finding {
+    match cpal::default_host().default_input_device().and_then(|device| name(&device)) {
+        Some(name) => Good(name),
+        None => Note("none found".into(), "files still work; plug one in for dictation"),
+    }
+}
+
+fn disk(folder: &Path) -> Finding {
+    // The folder may not be there yet: ask its nearest parent.
+    let Some(present) = folder.ancestors().find(|path| path.exists()) else {
+        return Wrong(folder.display().to_string(), "this path cannot exist".into());
+    };
+    match models::free_space(present) {
+        Some(free) if free < LOW_DISK => Wrong(
+            format!("{}, only {} free", folder.display(), models::size(free)),
+            "make room, or set BESTBOX_CACHE (models) or TMPDIR (temporary files) to a larger disk".into(),
+        ),
+        Some(free) => Good(format!("{}, {} free", folder.display(), models::size(free))),
+        None => Note(folder.display().to_string(), "free space is not known here"),
+    }
+}
+
+/// What a program says first about its version, on either stream; `None` when it cannot be run.
+fn first_line(program: &str, argument: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).stdin(Stdio::null()).output().ok()?;
+    let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    let text = String::from_utf8_lossy(&text);
+    output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
+}
