@@ -131,7 +131,5 @@ pub fn nearest(name: &str) -> Option<&'static str> {
 fn key(name: &str) -> String {
     let name = name.to_lowercase();
     let name = name.strip_suffix(".gguf").or_else(|| name.strip_suffix(".bin")).unwrap_or(&name);
-    let name = name.strip_prefix("whisper-").or_else(|| name.strip_prefix("ggml-")).unwrap_or(name);
-    // A dot separates the quantisation in some publishers' file names.
-    name.strip_suffix(".q4_1").map_or_else(|| name.to_owned(), |n| format!("{n}-q4_1"))
+    name.strip_prefix("whisper-").or_else(|| name.strip_prefix("ggml-")).unwrap_or(name).to_owned()
 }

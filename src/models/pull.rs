@@ -9,6 +9,7 @@ use super::stamp::Stamp;
 use super::store::Store;
 use super::{Event, Progress, import, package};
 use reqwest::Url;
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
@@ -34,9 +35,11 @@ pub struct Pulled {
 /// Pulls models into a store. Remembers for its lifetime that Hugging Face cannot be reached.
 pub struct Puller<'a> {
     store: &'a Store,
-    endpoint: String,
+    pub(super) endpoint: String,
     /// Why Hugging Face is no use in this run.
     unreachable: Option<String>,
+    /// Reasons that were told already; each is told once.
+    told: HashSet<String>,
     cancel: CancellationToken,
 }
 
@@ -49,6 +52,7 @@ impl<'a> Puller<'a> {
             store,
             endpoint: set("HF_ENDPOINT").unwrap_or_else(|| HUGGING_FACE.into()),
             unreachable: offline.then(|| "Hugging Face is switched off by HF_HUB_OFFLINE".into()),
+            told: HashSet::new(),
             cancel,
         }
     }
@@ -77,7 +81,7 @@ impl<'a> Puller<'a> {
         self.store.cache.join("downloads")
     }
 
-    fn one(&mut self, model: &Model, progress: Progress<'_>) -> Result<Pulled, ModelError> {
+    pub(super) fn one(&mut self, model: &Model, progress: Progress<'_>) -> Result<Pulled, ModelError> {
         let target = self.store.models().join(&model.file);
         disk::folder(&self.store.models())?;
         disk::folder(&self.downloads())?;
@@ -110,7 +114,9 @@ impl<'a> Puller<'a> {
             match done {
                 Ok(pulled) => return Ok(pulled),
                 Err(error) if error.is_of_source() => {
-                    progress(Event::Note(&error.to_string()));
+                    if self.told.insert(error.to_string()) {
+                        progress(Event::Note(&error.to_string()));
+                    }
                     reasons.push(error.to_string());
                 }
                 Err(error) => return Err(error),

@@ -1,0 +1,58 @@
+# `make` lists what there is. Every step does only what is still missing.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test test-long portable bench fmt lint doc clean
+SHELL := /bin/bash
+
+# Models, llama-server and logs: the folder that bestbox itself uses.
+export BESTBOX_CACHE ?= $(if $(filter Darwin,$(shell uname -s)),$(HOME)/Library/Caches,$(or $(XDG_CACHE_HOME),$(HOME)/.cache))/bestbox
+
+# Arguments for `cargo test`, such as TEST="audio::" or TEST="-- --nocapture".
+TEST ?=
+# Arguments for `bestbox bench`.
+BENCH ?=
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+setup: ## install what is needed: system packages, llama-server, bestbox (release), models
+	@scripts/setup release
+
+setup-dev: ## the same with the unoptimised build that the tests use
+	@scripts/setup dev
+
+demo: setup ## set up, then transcribe the samples with the embedded default
+	@scripts/demo
+
+test: setup-dev lint ## set up, then formatting, clippy and all tests (under 30 minutes with a warm cache)
+	cargo test --locked $(TEST)
+
+test-long: setup-dev lint ## the same tests at full size (hours)
+	BESTBOX_LONG=1 cargo test --locked $(TEST)
+
+# whisper-rs-sys hands GGML_* of the environment to CMake. Its own target folder: the variables count only when
+# whisper.cpp is compiled, and cargo does not notice that they changed.
+portable: ## binaries for any x86-64-v3 machine (AVX2), in target/portable/release
+	@scripts/setup-apt
+	GGML_NATIVE=OFF GGML_SSE42=ON GGML_AVX=ON GGML_AVX2=ON GGML_FMA=ON GGML_F16C=ON GGML_BMI2=ON \
+	GGML_AVX_VNNI=OFF GGML_AVX512=OFF GGML_LLAMAFILE=ON RUSTFLAGS="-C target-cpu=x86-64-v3" \
+	CARGO_TARGET_DIR=target/portable cargo build --locked --release
+	@scripts/setup-llama --portable target/portable/release/llama-server
+
+bench: setup ## measure speed and accuracy on this machine (BENCH="..." for arguments)
+	target/release/bestbox models pull base
+	target/release/bestbox bench $(BENCH)
+
+fmt: ## format the code
+	cargo fmt
+
+lint: ## formatting and clippy, warnings are errors
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+doc: ## documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+clean: ## remove what was built here; the cache with its models stays (remove it by hand)
+	cargo clean
+	@echo "kept: $(BESTBOX_CACHE)"
