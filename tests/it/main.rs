@@ -1,1 +1,4 @@
 //! Integration tests: one binary.
+
+mod audio_formats;
+mod audio_support;
