@@ -2,3 +2,5 @@
 
 mod llm_real;
 mod support;
+mod audio_formats;
+mod audio_support;

@@ -1,0 +1,131 @@
+//! Every format, at several rates and channel counts: length, alignment and content against the signal that went in.
+
+use crate::audio_support::*;
+
+/// What an encoder makes of the sweep.
+struct Format {
+    name: &'static str,
+    extension: &'static str,
+    arguments: &'static [&'static str],
+    /// Start of what `StreamInfo::format` must say.
+    says: &'static str,
+    /// Largest difference in length and alignment, samples at 16 kHz.
+    slack: i64,
+    correlation: f64,
+    rates: &'static [u32],
+}
+
+const ANY: &[u32] = &[8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000];
+const OPUS: &[u32] = &[8_000, 16_000, 48_000];
+const MP3: &[u32] = &[8_000, 16_000, 22_050, 44_100, 48_000];
+const AAC: &[u32] = &[16_000, 32_000, 44_100, 48_000, 96_000];
+
+const FORMATS: &[Format] = &[
+    exact("wav u8", "wav", &["-c:a", "pcm_u8"], "wav/pcm_u8", 0.995),
+    exact("wav s16", "wav", &["-c:a", "pcm_s16le"], "wav/pcm_s16le", 0.9999),
+    exact("wav s24", "wav", &["-c:a", "pcm_s24le"], "wav/pcm_s24le", 0.9999),
+    exact("wav s32", "wav", &["-c:a", "pcm_s32le"], "wav/pcm_s32le", 0.9999),
+    exact("wav f32", "wav", &["-c:a", "pcm_f32le"], "wav/pcm_f32le", 0.9999),
+    exact("wav f64", "wav", &["-c:a", "pcm_f64le"], "wav/pcm_f64le", 0.9999),
+    exact("wav a-law", "wav", &["-c:a", "pcm_alaw"], "wav/pcm_alaw", 0.995),
+    exact("wav mu-law", "wav", &["-c:a", "pcm_mulaw"], "wav/pcm_mulaw", 0.995),
+    exact("rf64", "wav", &["-c:a", "pcm_s16le", "-rf64", "always"], "wav/pcm_s16le", 0.9999),
+    exact("aiff", "aiff", &["-c:a", "pcm_s16be"], "aiff/pcm_s16be", 0.9999),
+    exact("aiff s24", "aiff", &["-c:a", "pcm_s24be"], "aiff/pcm_s24be", 0.9999),
+    exact("caf", "caf", &["-c:a", "pcm_s16be"], "caf/pcm_s16be", 0.9999),
+    exact("flac", "flac", &["-c:a", "flac"], "flac", 0.9999),
+    exact("alac", "m4a", &["-c:a", "alac"], "mp4/alac", 0.9999),
+    exact("mov pcm", "mov", &["-c:a", "pcm_s16le"], "mp4/pcm_s16le", 0.9999),
+    exact("mkv pcm", "mkv", &["-c:a", "pcm_s16le"], "mkv/pcm_s16le", 0.9999),
+    exact("mkv flac", "mkv", &["-c:a", "flac"], "mkv/flac", 0.9999),
+    lossy("mp3", "mp3", &["-c:a", "libmp3lame", "-q:a", "2"], "mp3", MP3),
+    lossy("vorbis", "ogg", &["-c:a", "libvorbis", "-q:a", "6"], "ogg/vorbis", &[8_000, 16_000, 44_100, 48_000, 96_000]),
+    lossy("webm vorbis", "webm", &["-c:a", "libvorbis", "-q:a", "6"], "mkv/vorbis", &[16_000, 44_100]),
+    lossy("opus", "opus", &["-c:a", "libopus", "-b:a", "96k"], "ogg/opus", OPUS),
+    lossy("webm opus", "webm", &["-c:a", "libopus", "-b:a", "96k"], "mkv/opus", OPUS),
+    lossy("mp4 opus", "mp4", &["-c:a", "libopus", "-b:a", "96k"], "mp4/opus", OPUS),
+    lossy("m4a", "m4a", &["-c:a", "aac", "-b:a", "128k"], "mp4/aac", AAC),
+    lossy("m4a faststart", "mp4", &["-c:a", "aac", "-b:a", "128k", "-movflags", "faststart"], "mp4/aac", &[44_100]),
+    lossy(
+        "fragmented mp4",
+        "mp4",
+        &["-c:a", "aac", "-b:a", "128k", "-movflags", "frag_keyframe+empty_moov"],
+        "mp4/aac",
+        &[44_100],
+    ),
+    lossy("mkv aac", "mkv", &["-c:a", "aac", "-b:a", "128k"], "mkv/aac", &[44_100]),
+    lossy("adts", "aac", &["-c:a", "aac", "-b:a", "128k"], "adts/aac", &[44_100]),
+    // Through ffmpeg.
+    lossy("ac3", "ac3", &["-c:a", "ac3", "-b:a", "192k"], "ac3 (ffmpeg)", &[48_000]),
+    lossy("eac3 in mkv", "mkv", &["-c:a", "eac3", "-b:a", "192k"], "mkv/eac3 (ffmpeg)", &[48_000]),
+    lossy("wma", "wma", &["-c:a", "wmav2", "-b:a", "128k"], "asf (WMA) (ffmpeg)", &[44_100]),
+];
+
+const fn exact(
+    name: &'static str,
+    extension: &'static str,
+    arguments: &'static [&'static str],
+    says: &'static str,
+    correlation: f64,
+) -> Format {
+    Format { name, extension, arguments, says, slack: 1, correlation, rates: ANY }
+}
+
+const fn lossy(
+    name: &'static str,
+    extension: &'static str,
+    arguments: &'static [&'static str],
+    says: &'static str,
+    rates: &'static [u32],
+) -> Format {
+    Format { name, extension, arguments, says, slack: 1, correlation: 0.98, rates }
+}
+
+#[test]
+fn every_format_decodes_to_the_signal_that_went_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wrong = Vec::new();
+    for format in FORMATS {
+        for (index, &rate) in format.rates.iter().enumerate() {
+            // One, two and where the format can six channels; all of them at one rate, to keep the matrix small.
+            let gains: &[&[f32]] = if index == 0 { &[&[1.0], &[1.0, 0.5]] } else { &[&[1.0, 0.5]] };
+            for gains in gains {
+                let chirp = Chirp { from: 150.0, to: (0.4 * f64::from(rate)).min(5_000.0), seconds: 2.3457 };
+                let source = wav_f32(&on_channels(&chirp.at(rate), gains), rate, gains.len() as u16);
+                let path = folder.path().join(format!("clip.{}", format.extension));
+                encode(&source, format.arguments, &path);
+                let what = format!("{} {rate} Hz x{}", format.name, gains.len());
+                let decoded = match decode_file(&path) {
+                    Ok(decoded) => decoded,
+                    Err(error) => {
+                        wrong.push(format!("{what}: {error}"));
+                        continue;
+                    }
+                };
+                let expected = chirp.at(16_000);
+                let (lag, correlated) = best_lag(&expected, &decoded.samples, 1200);
+                let longer = decoded.samples.len() as i64 - expected.len() as i64;
+                // The last 50 ms, where they belong.
+                let end = expected.len().min(decoded.samples.len());
+                let tail = correlation(&expected[end - 800..end], &decoded.samples[end - 800..end]);
+                println!(
+                    "{what}: {} lag {lag} correlation {correlated:.5} tail {tail:.4} length {longer:+} {:?}",
+                    decoded.info.format, decoded.damage
+                );
+                let fine = decoded.info.format.starts_with(format.says)
+                    && lag.abs() <= format.slack
+                    && longer.abs() <= format.slack
+                    && correlated >= format.correlation
+                    && tail >= format.correlation - 0.05
+                    && decoded.damage.is_none();
+                if !fine {
+                    wrong.push(format!(
+                        "{what}: lag {lag}, correlation {correlated}, tail {tail}, length {longer:+}, {:?} {:?}",
+                        decoded.info, decoded.damage
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
