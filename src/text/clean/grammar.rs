@@ -7,8 +7,8 @@
 
 use super::disfluency::Deletion;
 use super::rules::{Ending, Place, Start, begins_after, is_code, is_plain_word};
-use super::script::{Marks, attaches, capitalised, is_mark, is_opener, is_quote_or_bracket, is_terminal, uncapitalised};
-use super::units::{Gap, Unit};
+use super::script::{Marks, attaches, capitalised, is_mark, is_quote_or_bracket, is_terminal, uncapitalised};
+use super::units::{Gap, Unit, lead_for};
 use std::fmt::Write;
 
 /// Leaps out of one unit that the grammar offers at most; more (a word said twenty times) is left in.
@@ -88,7 +88,8 @@ impl Builder<'_> {
         let mut found = vec![from];
         let mut at = 0;
         while at < found.len() && found.len() < MAX_LEAPS {
-            for deletion in self.rules.deletions.iter().filter(|d| d.start == found[at]) {
+            let here = found[at];
+            for deletion in self.rules.deletions.iter().filter(|d| d.start == here) {
                 if !found.contains(&deletion.end) && deletion.end <= self.units.len() {
                     found.push(deletion.end);
                 }
@@ -101,9 +102,10 @@ impl Builder<'_> {
     /// Marks before the word: as given, only the quotes and brackets of it, or with an opening mark.
     fn leads(&self, at: usize, state: State) -> Vec<String> {
         let given = &self.units[at].lead;
-        let fixed = without_marks(given);
+        let fixed = lead_for(without_marks(given), &self.units[at].core);
         let mut leads = vec![given.clone(), fixed.clone()];
-        if state == State::Sentence || at > 0 {
+        let may_open = (at == 0 || self.units[at].gap != Gap::None) && !self.starts_attached(at);
+        if may_open && (state == State::Sentence || at > 0) {
             leads.extend(self.rules.marks.opening.iter().map(|mark| format!("{fixed}{mark}")));
         }
         leads
@@ -194,7 +196,8 @@ impl Builder<'_> {
             let sets_no_space = self.rules.marks.full_width
                 && gap == Gap::Space
                 && (unit.is_unspaced() || self.units[next].is_unspaced())
-                && !self.starts_attached(next);
+                && !self.starts_attached(next)
+                && !self.units[next].lead.contains('-');
             let gap_text = if sets_no_space { "" } else { gap.text() };
             ways.push(format!("{closers}{mark}{gap_text}"));
             if !closers.is_empty() {
@@ -204,9 +207,9 @@ impl Builder<'_> {
         ways
     }
 
+    /// A combining mark would join with whatever is set before it.
     fn starts_attached(&self, at: usize) -> bool {
-        let unit = &self.units[at];
-        unit.lead.chars().chain(unit.core.chars()).next().is_some_and(attaches)
+        self.units[at].core.starts_with(attaches)
     }
 
     /// Ways to end the text after unit `at`.
@@ -240,9 +243,8 @@ fn without_marks(marks: &str) -> String {
     if !marks.chars().any(is_quote_or_bracket) {
         return String::new();
     }
-    let is_dropped = |c: char| is_mark(c) || c == '-';
-    if marks.chars().any(is_dropped) {
-        marks.chars().filter(|c| is_quote_or_bracket(*c) && !is_dropped(*c) || is_opener(*c) && !is_mark(*c)).collect()
+    if marks.chars().any(|c| is_mark(c) || c == '-') {
+        marks.chars().filter(|c| is_quote_or_bracket(*c) && !is_mark(*c)).collect()
     } else {
         marks.to_owned()
     }

@@ -5,8 +5,8 @@
 
 use super::disfluency::Deletion;
 use super::questions::is_question;
-use super::script::{Marks, capitalised, is_mark, is_quote_or_bracket, is_terminal};
-use super::units::Unit;
+use super::script::{Marks, attaches, capitalised, is_mark, is_quote_or_bracket, is_terminal};
+use super::units::{Gap, Unit, lead_for};
 use crate::language::Lang;
 
 /// Whether the text to be cleaned begins a sentence or goes on with one.
@@ -52,14 +52,15 @@ pub fn delete_sure(units: &[Unit], deletions: &[Deletion]) -> (Vec<Unit>, Vec<us
     let gone = |at: usize| deletions.iter().any(|d| d.sure && d.start <= at && at < d.end);
     let mut stay: Vec<Unit> = Vec::with_capacity(units.len());
     let mut indices = Vec::with_capacity(units.len());
-    let (mut lead, mut gap) = (String::new(), super::units::Gap::None);
+    let (mut lead, mut gap) = (String::new(), Gap::None);
     for (at, unit) in units.iter().enumerate() {
         if gone(at) {
             // Quotes and brackets stay though their word goes; a sentence that ended here still ends.
             gap = gap.max(unit.gap);
-            lead.extend(unit.lead.chars().filter(|c| !is_mark(*c)));
+            let kept = |c: &char| is_quote_or_bracket(*c) && !is_mark(*c);
+            lead.extend(unit.lead.chars().filter(kept));
             if let Some(last) = stay.last_mut() {
-                let closers = unit.trail.chars().filter(|c| !is_mark(*c) && !c.is_whitespace());
+                let closers = unit.trail.chars().filter(kept);
                 if unit.ends_sentence() && !last.ends_sentence() {
                     last.trail = last.trail.chars().filter(|c| !is_mark(*c)).collect::<String>().trim_end().to_owned();
                     last.trail.push_str(&unit.trail);
@@ -70,7 +71,8 @@ pub fn delete_sure(units: &[Unit], deletions: &[Deletion]) -> (Vec<Unit>, Vec<us
         } else {
             let mut unit = unit.clone();
             unit.lead.insert_str(0, &std::mem::take(&mut lead));
-            unit.gap = unit.gap.max(std::mem::replace(&mut gap, super::units::Gap::None));
+            unit.lead = lead_for(unit.lead, &unit.core);
+            unit.gap = unit.gap.max(std::mem::replace(&mut gap, Gap::None));
             stay.push(unit);
             indices.push(at);
         }
@@ -85,7 +87,7 @@ pub fn sentence_case(units: &mut [Unit], lang: Lang, start: Start) {
         let unit = &mut units[at];
         let english_i = lang == Lang::ENGLISH
             && matches!(unit.core.as_str(), "i" | "i'm" | "i'll" | "i've" | "i'd" | "i’m" | "i’ll" | "i’ve" | "i’d");
-        if (begins || unit.gap == super::units::Gap::Paragraph || english_i)
+        if (begins || unit.gap == Gap::Paragraph || english_i)
             && is_plain_word(&unit.core)
             && let Some(raised) = capitalised(&unit.core)
         {
@@ -155,7 +157,10 @@ pub fn pair_opening_marks(units: &mut [Unit], lang: Lang) {
             if closed && opened == 0 {
                 let clause = sentence.iter().rposition(|unit| unit.trail.contains(',')).map_or(0, |comma| comma + 1);
                 let place = if is_question(&sentence[clause..], lang) { clause } else { 0 };
-                sentence[place].lead.push_str(opening);
+                let first = &mut sentence[place];
+                if !first.core.starts_with(attaches) && (place + from == 0 || first.gap != Gap::None) {
+                    first.lead.push_str(opening);
+                }
             } else if opened > usize::from(closed) {
                 let mut keep = usize::from(closed);
                 for unit in sentence.iter_mut().rev().filter(|unit| unit.lead.contains(opening)) {

@@ -70,9 +70,10 @@ pub fn parse(text: &str) -> Vec<Unit> {
 /// The units of all cues, in order, each knowing its cue.
 pub fn parse_cues(cues: &[Cue]) -> Vec<Unit> {
     let mut units = Vec::new();
+    let mut carried = Gap::Space;
     for (index, cue) in cues.iter().enumerate() {
-        let gap = if cue.paragraph { Gap::Paragraph } else { Gap::Space };
-        Parser { units: &mut units, pending: String::new(), cue: index }.text(&cue.text, gap);
+        let gap = if cue.paragraph { Gap::Paragraph } else { carried };
+        carried = Parser { units: &mut units, pending: String::new(), cue: index }.text(&cue.text, gap);
     }
     units
 }
@@ -91,6 +92,15 @@ pub fn join(units: &[Unit]) -> String {
     text
 }
 
+/// `lead` as it can stand before `core`: a core that starts with a combining mark would take the lead's last mark into
+/// itself, so a space comes between.
+pub fn lead_for(mut lead: String, core: &str) -> String {
+    if core.starts_with(attaches) && lead.ends_with(is_punctuation) {
+        lead.push(' ');
+    }
+    lead
+}
+
 struct Parser<'a> {
     units: &'a mut Vec<Unit>,
     /// Marks that wait for the unit they stand before.
@@ -99,17 +109,14 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn text(&mut self, text: &str, first_gap: Gap) {
+    /// Gives the gap that the text ends with.
+    fn text(&mut self, text: &str, first_gap: Gap) -> Gap {
         let composed: Vec<char> = text.nfc().collect();
         let first_unit = self.units.len();
         let mut gap = first_gap;
         for chunk in composed.chunk_by(|a, b| is_separator(*a) == is_separator(*b)) {
             if is_separator(chunk[0]) {
-                // A break before the first word of a text belongs to what the caller says about the cue.
                 gap = gap.max(break_of(chunk));
-                if self.units.len() > first_unit || gap == Gap::None {
-                    gap = gap.max(Gap::Space);
-                }
             } else {
                 self.chunk(chunk, &mut gap, first_unit);
             }
@@ -130,10 +137,14 @@ impl Parser<'_> {
                 last.trail.push_str(rest.trim_end());
             }
         }
+        gap
     }
 
     /// A stretch without separators.
     fn chunk(&mut self, chunk: &[char], gap: &mut Gap, first_unit: usize) {
+        if !self.pending.is_empty() && !self.pending.ends_with(' ') {
+            self.pending.push(' ');
+        }
         if is_only_punctuation(chunk) {
             let marks: String = chunk.iter().collect();
             let attached = self.units.len() > first_unit && *gap <= Gap::Space && !chunk.iter().all(|c| is_opener(*c));
@@ -185,11 +196,12 @@ impl Parser<'_> {
     fn push(&mut self, core: &[char], (lead, trail): (&[char], &[char]), gap: &mut Gap, glued: &mut bool) {
         let mut marks = std::mem::take(&mut self.pending);
         marks.extend(lead);
+        let core: String = core.iter().collect();
         let gap_here = if *glued { Gap::None } else { *gap };
         let unit = Unit {
             gap: gap_here,
-            lead: marks,
-            core: core.iter().collect(),
+            lead: lead_for(marks, &core),
+            core,
             trail: trail.iter().collect(),
             cue: self.cue,
         };
