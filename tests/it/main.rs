@@ -1,4 +1,6 @@
 //! Integration tests: one binary.
 
 mod llm_real;
+mod servers_faults;
+mod servers_real;
 mod support;
