@@ -13,7 +13,7 @@ use crate::outcome::*;
 use crate::speech::vad::VadSettings;
 use crate::speech::whisper::Model;
 use crate::speech::worker::Recognizers;
-use crate::speech::{SpeechError, SpeechOptions};
+use crate::speech::SpeechOptions;
 use crate::text::clean::Cleaner;
 use crate::text::intent::{self, Classifier, RouteSet};
 use crate::text::translate::Translator;
@@ -115,6 +115,11 @@ impl Engine {
     /// The recogniser threads.
     pub(crate) fn recognizers(&self) -> Result<&Recognizers, Error> {
         self.recognizers.as_ref().ok_or_else(|| Error::Usage("this engine was started without a speech model".into()))
+    }
+
+    /// How many utterances are recognised at once.
+    pub(crate) fn recognizer_count(&self) -> usize {
+        self.config.speech.recognizers as usize
     }
 
     pub(crate) fn decode_settings(&self) -> DecodeSettings {

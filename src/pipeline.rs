@@ -261,12 +261,14 @@ async fn recognize(
                 async move {
                     let begun = Instant::now();
                     let part = recognizers.recognize(utterance, options, cancel).await;
-                    (part, end, ms(begun))
+                    (part, end, begun, Instant::now())
                 }
             })
-            .buffered(recognizers.count())
+            // One more than there are recognisers, so that none waits for its next utterance.
+            .buffered(run.engine.recognizer_count() + 1)
     );
-    while let Some((part, end, took)) = results.next().await {
+    let mut idle_from = Instant::now();
+    while let Some((part, end, begun, done)) = results.next().await {
         let part = match part {
             // Given up half-way: what was recognised is kept and delivered.
             Err(SpeechError::Cancelled) if !transcript.segments.is_empty() => {
@@ -276,7 +278,9 @@ async fn recognize(
             }
             part => part?,
         };
-        busy_ms += took;
+        // Waiting behind the utterance before does not count twice.
+        busy_ms += (done - begun.max(idle_from).min(done)).as_secs_f64() * 1000.0;
+        idle_from = idle_from.max(done);
         for segment in &part.segments {
             (run.observer)(Event::Segment(segment));
         }

@@ -83,7 +83,7 @@ fn list(store: &Store, json: bool) -> Result<(), Error> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["NAME", "FOR", "SIZE", "STATE", "LICENCE", "LANGUAGES"]);
+    table.load_style(presets::NOTHING).set_header(["NAME", "FOR", "SIZE", "STATE", "LICENCE", "LANGUAGES"]);
     for model in listed {
         let role = model.role.map_or_else(String::new, |role| role.to_string());
         table.add_row([

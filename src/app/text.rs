@@ -72,7 +72,7 @@ async fn lines(
         let mut bytes = Vec::new();
         let read = |source| Error::Read { path: path.to_owned(), source };
         let count = tokio::select! {
-            count = (&mut *reader).take(MAX_BYTES).read_until(b'\n', &mut bytes) => count.map_err(read)?,
+            count = next_line(reader, &mut bytes) => count.map_err(read)?,
             () = session.cancel.cancelled() => return Err(Error::Interrupted),
         };
         if count == 0 {
@@ -85,6 +85,11 @@ async fn lines(
         }
     }
     Ok(())
+}
+
+/// Up to `MAX_BYTES` of a line; a longer one goes on as the next.
+async fn next_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> std::io::Result<usize> {
+    reader.take(MAX_BYTES).read_until(b'\n', line).await
 }
 
 async fn one(session: &Session, text: &str, name: &str) -> Result<Outcome, Error> {

@@ -1,6 +1,8 @@
 //! Integration tests: one binary.
 
 mod llm_real;
+mod servers_faults;
+mod servers_real;
 mod support;
 mod audio_formats;
 mod audio_support;
