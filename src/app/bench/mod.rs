@@ -1,0 +1,101 @@
+//! `bestbox bench`: figures of this machine, each beside a peer measured in the same run. Medians over repetitions,
+//! engines taking turns, because a shared machine is never equally fast for long.
+
+mod clips;
+mod memory;
+mod peer;
+mod speech;
+mod text;
+
+use super::progress::Progress;
+use crate::cli::{BenchArgs, BenchPart, Global};
+use crate::config::Loaded;
+use crate::error::Error;
+use comfy_table::{Table, presets};
+
+/// One line of the report.
+#[derive(Clone, Debug, serde::Serialize)]
+struct Figure {
+    /// What was measured.
+    what: String,
+    /// The value with its unit.
+    value: String,
+    /// How it was measured, and what it is compared with.
+    note: String,
+}
+
+impl Figure {
+    fn new(what: impl Into<String>, value: impl Into<String>, note: impl Into<String>) -> Self {
+        Figure { what: what.into(), value: value.into(), note: note.into() }
+    }
+}
+
+/// What every part gets.
+struct Bench<'a> {
+    loaded: &'a Loaded,
+    args: &'a BenchArgs,
+    progress: &'a Progress,
+}
+
+/// Runs the parts asked for, all of them by default, and prints a table.
+pub(super) async fn run(loaded: Loaded, global: Global, args: BenchArgs) -> Result<(), Error> {
+    let progress = Progress::new(&global);
+    let bench = Bench { loaded: &loaded, args: &args, progress: &progress };
+    let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
+    let mut figures = Vec::new();
+    if wanted(BenchPart::Speech) {
+        figures.extend(speech::run(&bench).await?);
+    }
+    if wanted(BenchPart::Text) {
+        figures.extend(text::run(&bench).await?);
+    }
+    if wanted(BenchPart::Memory) {
+        figures.extend(memory::run(&bench).await?);
+    }
+    progress.end();
+    if args.json {
+        let text = serde_json::to_string_pretty(&figures).map_err(|error| Error::Usage(error.to_string()))?;
+        println!("{text}");
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["FIGURE", "VALUE", "HOW"]);
+    for figure in figures {
+        table.add_row([figure.what, figure.value, figure.note]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+/// The middle value; the mean of the two middle ones for an even count. 0 of nothing.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
+    }
+}
+
+/// The value that 95 % do not exceed (nearest rank).
+fn p95(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() as f64 * 0.95).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_percentiles() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(median(&[]), 0.0);
+        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!(p95(&hundred), 95.0);
+    }
+}
