@@ -18,6 +18,8 @@ mod view;
 mod properties;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod schema;
 
 pub use sink::{Delivered, Destination, Existing, Inputs, OutputError, Sink};
 pub use subtitles::{Caption, SubtitleLimits};

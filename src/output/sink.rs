@@ -232,7 +232,8 @@ fn names(source: &str) -> (String, String) {
 
 /// File systems end at 255 bytes; this leaves room for a number, an extension and the temporary file's name.
 fn shortened(name: &str) -> String {
-    name[..name.floor_char_boundary(200)].to_owned()
+    let end = name.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= 200).last();
+    name[..end.unwrap_or(0)].to_owned()
 }
 
 /// Case-insensitive, as file systems on Windows and macOS are.

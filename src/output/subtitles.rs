@@ -6,7 +6,7 @@
 
 use super::atoms::{Atom, join, joins_unspaced, width};
 use super::passages::{Chosen, TimedAtom};
-use super::phrasing::{break_cost, ends_sentence};
+use super::phrasing::break_cost;
 use super::timing::set_times;
 use crate::language::Lang;
 
@@ -122,17 +122,21 @@ fn units(chosen: &Chosen, columns: usize) -> Vec<Unit> {
 fn cut(units: &[Unit], language: Option<Lang>, limits: &SubtitleLimits) -> Vec<std::ops::Range<usize>> {
     // best[j]: cheapest way to cut the first j units, and where its last caption starts.
     let mut best: Vec<(f64, usize)> = vec![(f64::INFINITY, 0); units.len() + 1];
+    // phrase[i]: cost of a break before unit i, as far as the words go; 0 at the end of a sentence.
+    let text = |i: usize| units[i].timed.atom.text.as_str();
+    let phrase: Vec<f64> =
+        (0..units.len()).map(|i| if i == 0 { 0.0 } else { break_cost(text(i - 1), text(i), language) }).collect();
     best[0] = (0.0, 0);
     for from in 0..units.len() {
-        let base = best[from].0 + if from == 0 { 0.0 } else { cut_cost(&units[from - 1], &units[from], language) };
-        let (mut lines, mut line, mut columns, mut inside) = (1, 0, 0, 0.0);
+        let base = best[from].0 + if from == 0 { 0.0 } else { cut_cost(&units[from - 1], &units[from], phrase[from]) };
+        let (mut lines, mut line, mut columns, mut bridges) = (1, 0, 0, Bridges::default());
         for to in from..units.len() {
             let unit = &units[to];
             if to > from {
-                match bridge_cost(&units[to - 1], unit, language) {
-                    Some(cost) => inside += cost,
-                    None => break,
+                if must_cut(&units[to - 1], unit) {
+                    break;
                 }
+                bridges.add(phrase[to] == 0.0, unit.starts);
             }
             let space = usize::from(to > from && unit.timed.atom.space_before);
             columns += space + unit.width;
@@ -145,7 +149,10 @@ fn cut(units: &[Unit], language: Option<Lang>, limits: &SubtitleLimits) -> Vec<s
             if lines > limits.lines {
                 break;
             }
-            let cost = base + inside + display_cost(units, from..to + 1, columns, limits);
+            let cost = base
+                + bridges.cost(columns > limits.columns)
+                + display_cost(units, from..to + 1, columns, limits)
+                + line_cost(units, &phrase, from..to + 1, limits);
             if cost < best[to + 1].0 {
                 best[to + 1] = (cost, from);
             }
@@ -166,26 +173,60 @@ fn pause(before: &Unit, after: &Unit) -> f64 {
 }
 
 /// Cost of ending a caption between two units.
-fn cut_cost(before: &Unit, after: &Unit, language: Option<Lang>) -> f64 {
-    let words = break_cost(&before.timed.atom.text, &after.timed.atom.text, language);
+fn cut_cost(before: &Unit, after: &Unit, phrase: f64) -> f64 {
     let at_pause = if pause(before, after) >= 0.3 { 0.8 } else { 0.0 };
     let limit = if after.starts == Start::Nothing { f64::INFINITY } else { 0.3 };
-    (words.min(limit) - at_pause).max(0.0)
+    (phrase.min(limit) - at_pause).max(0.0)
 }
 
-/// Cost of not ending a caption between two units; `None` where it must end.
-fn bridge_cost(before: &Unit, after: &Unit, language: Option<Lang>) -> Option<f64> {
-    if after.starts == Start::Paragraph || pause(before, after) > LONGEST_PAUSE_INSIDE {
-        return None;
+fn must_cut(before: &Unit, after: &Unit) -> bool {
+    after.starts == Start::Paragraph || pause(before, after) > LONGEST_PAUSE_INSIDE
+}
+
+/// What a caption runs across instead of ending there.
+#[derive(Default)]
+struct Bridges {
+    sentences: f64,
+    passages: f64,
+    both: f64,
+}
+
+impl Bridges {
+    fn add(&mut self, ends_sentence: bool, starts: Start) {
+        match (ends_sentence, starts == Start::Nothing) {
+            (true, true) => self.sentences += 1.0,
+            (false, false) => self.passages += 1.0,
+            (true, false) => self.both += 1.0,
+            (false, true) => {}
+        }
     }
-    let sentence = ends_sentence(&before.timed.atom.text, language);
-    Some(match (after.starts, sentence) {
-        (Start::Nothing, false) => 0.0,
-        (Start::Nothing, true) => 0.5,
-        (_, false) => 0.6,
-        // Two sentences from two passages share a caption only when one would flash by alone.
-        (_, true) => 2.6,
-    })
+
+    /// Sentences share a caption where they fit on one line. From two passages they do so only when one of them
+    /// would flash by alone.
+    fn cost(&self, more_than_a_line: bool) -> f64 {
+        self.sentences * if more_than_a_line { 1.3 } else { 0.3 } + self.passages * 0.6 + self.both * 2.6
+    }
+}
+
+/// Cost of the best place to break a caption of two lines.
+fn line_cost(units: &[Unit], phrase: &[f64], range: std::ops::Range<usize>, limits: &SubtitleLimits) -> f64 {
+    let spaced = |i: usize| usize::from(units[i].timed.atom.space_before);
+    let total: usize = range.clone().map(|i| units[i].width + spaced(i)).sum::<usize>() - spaced(range.start);
+    if total <= limits.columns {
+        return 0.0;
+    }
+    let mut best = f64::INFINITY;
+    let mut top = units[range.start].width;
+    for i in range.start + 1..range.end {
+        if top > limits.columns {
+            break;
+        }
+        if total - top - spaced(i) <= limits.columns {
+            best = best.min(phrase[i]);
+        }
+        top += spaced(i) + units[i].width;
+    }
+    if best.is_finite() { best * 0.35 } else { 0.0 }
 }
 
 fn display_cost(units: &[Unit], range: std::ops::Range<usize>, columns: usize, limits: &SubtitleLimits) -> f64 {
@@ -222,13 +263,13 @@ pub(super) fn line_ends(atoms: &[&Atom], language: Option<Lang>, limits: &Subtit
     let spaced = |i: usize| usize::from(atoms[i].space_before);
     let mut needed = 1;
     let mut line = 0;
-    for i in 0..atoms.len() {
+    for (i, columns) in widths.iter().enumerate() {
         let space = if line == 0 { 0 } else { spaced(i) };
-        if line > 0 && line + space + widths[i] > limits.columns {
+        if line > 0 && line + space + columns > limits.columns {
             needed += 1;
-            line = widths[i];
+            line = *columns;
         } else {
-            line += space + widths[i];
+            line += space + columns;
         }
     }
     let total: usize = (0..atoms.len()).map(|i| widths[i] + spaced(i)).sum();
@@ -313,8 +354,8 @@ mod tests {
         assert_eq!(
             spoken(&[(0.0, 12.0, text)]),
             [
-                "The first sentence of this / is moderately long, as sentences go.",
-                "The second one follows it / and is just as long as the first.",
+                "The first sentence of this is moderately / long, as sentences go.",
+                "The second one follows it and is just / as long as the first.",
                 "Then there is a third."
             ]
         );

@@ -6,3 +6,4 @@ mod servers_real;
 mod support;
 mod audio_formats;
 mod audio_support;
+mod output_sink;
