@@ -155,3 +155,124 @@ impl Block {
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::f64::consts::TAU;
+
+    const RATES: &[u32] = &[
+        8_000, 11_025, 12_000, 22_050, 24_000, 32_000, 37_800, 44_056, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000,
+    ];
+
+    fn resample(samples: &[f32], rate: u32) -> Vec<f32> {
+        let mut out = Vec::new();
+        let mut resampler = Resampler::new(rate).unwrap();
+        resampler.push(samples, &mut out).unwrap();
+        resampler.finish(&mut out).unwrap();
+        out
+    }
+
+    fn tone(frequency: f64, rate: u32, seconds: f64) -> Vec<f32> {
+        let count = (seconds * f64::from(rate)) as usize;
+        (0..count).map(|n| (TAU * frequency * n as f64 / f64::from(rate)).sin() as f32).collect()
+    }
+
+    fn decibels(ratio: f64) -> f64 {
+        20.0 * ratio.max(1e-12).log10()
+    }
+
+    /// Of the middle of a 16 kHz signal: amplitude and phase of a tone (least squares), and what remains without it.
+    fn measure(signal: &[f32], frequency: f64) -> (f64, f64, f64) {
+        let middle = 2_000..signal.len() - 2_000;
+        let (mut sine, mut cosine) = (0.0, 0.0);
+        let angle = |n: usize| TAU * frequency * n as f64 / f64::from(SPEECH_RATE);
+        // A whole number of periods of every frequency used here (multiples of 10 Hz): the two are orthogonal.
+        let count = middle.len() / 1_600 * 1_600;
+        let range = || middle.clone().take(count);
+        for n in range() {
+            sine += f64::from(signal[n]) * angle(n).sin() * 2.0 / count as f64;
+            cosine += f64::from(signal[n]) * angle(n).cos() * 2.0 / count as f64;
+        }
+        let power: f64 =
+            range().map(|n| (f64::from(signal[n]) - sine * angle(n).sin() - cosine * angle(n).cos()).powi(2)).sum();
+        (sine.hypot(cosine), cosine.atan2(sine), (2.0 * power / count as f64).sqrt())
+    }
+
+    #[test]
+    fn sine_sweeps_pass_below_7_khz_and_vanish_above_9() {
+        println!("rate Hz: ripple up to 7 kHz, residue in band, rejection of 9 kHz and above, phase error");
+        for &rate in RATES {
+            let (mut ripple, mut residue, mut alias, mut late) = (0.0_f64, -300.0_f64, -300.0_f64, 0.0_f64);
+            let nyquist = f64::from(rate) / 2.0;
+            for step in 1..=28 {
+                let frequency = f64::from(step) * 250.0;
+                // Below 0.44 of the rate: above it, a recording at 8 kHz has nothing either.
+                if frequency > 0.88 * nyquist {
+                    break;
+                }
+                let out = resample(&tone(frequency, rate, 0.9), rate);
+                let (amplitude, phase, rest) = measure(&out, frequency);
+                ripple = ripple.max(decibels(amplitude).abs());
+                residue = residue.max(decibels(rest));
+                late = late.max((phase / TAU / frequency * f64::from(SPEECH_RATE)).abs());
+            }
+            let mut frequency = 9_000.0;
+            while frequency < nyquist - 10.0 {
+                let out = resample(&tone(frequency, rate, 0.9), rate);
+                let middle = &out[2_000..out.len() - 2_000];
+                let power = middle.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / middle.len() as f64;
+                alias = alias.max(decibels((2.0 * power).sqrt()));
+                frequency += (nyquist / 37.0).max(330.0);
+            }
+            println!("{rate:6}: {ripple:.4} dB, {residue:.1} dB, {alias:.1} dB, {late:.5} samples");
+            assert!(ripple <= 0.1, "{rate} Hz: ripple {ripple} dB");
+            assert!(residue <= -80.0, "{rate} Hz: residue {residue} dB");
+            assert!(alias <= -80.0, "{rate} Hz: alias {alias} dB");
+            assert!(late <= 0.01, "{rate} Hz: {late} samples late");
+        }
+    }
+
+    #[test]
+    fn the_last_samples_come_out() {
+        for &rate in RATES {
+            // Silence, then a tone in the last 20 ms only.
+            let mut signal = vec![0.0; rate as usize];
+            let burst = tone(500.0, rate, 0.02);
+            signal.extend(&burst);
+            let out = resample(&signal, rate);
+            let tail = &out[out.len() - 320..];
+            let energy: f64 = tail.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / 320.0;
+            assert!((energy - 0.5).abs() < 0.02, "{rate} Hz: energy {energy} of the last 20 ms");
+        }
+    }
+
+    #[test]
+    fn silly_rates_are_refused() {
+        assert!(Resampler::new(0).is_err());
+        assert!(Resampler::new(u32::MAX).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn length_is_exact_and_blocks_do_not_matter(
+            rate in prop::sample::select(RATES), frames in 0_usize..60_000, cuts in prop::collection::vec(1_usize..9_000, 1..6)
+        ) {
+            let signal: Vec<f32> = tone(440.0, rate, 8.0)[..frames].to_vec();
+            let whole = resample(&signal, rate);
+            let expected = (frames as f64 * 16_000.0 / f64::from(rate)).round() as i64;
+            prop_assert!((whole.len() as i64 - expected).abs() <= 1, "{} for {}", whole.len(), expected);
+            let (mut out, mut rest, mut cut) = (Vec::new(), signal.as_slice(), cuts.iter().cycle());
+            let mut resampler = Resampler::new(rate).unwrap();
+            while let (false, Some(size)) = (rest.is_empty(), cut.next()) {
+                let (now, later) = rest.split_at((*size).min(rest.len()));
+                resampler.push(now, &mut out).unwrap();
+                rest = later;
+            }
+            resampler.finish(&mut out).unwrap();
+            prop_assert_eq!(out, whole);
+        }
+    }
+}

@@ -130,12 +130,14 @@ pub(super) fn sniff(head: &[u8]) -> Kind {
             _ => Kind::Symphonia(Container::Mp4),
         };
     }
-    // A frame header: 11 bits of sync word, then layer and bit rate that are not reserved. A UTF-16 mark fails that.
+    // A frame header: 11 bits of sync word, then version, layer, bit rate and sample rate that are not reserved. The
+    // byte order mark of UTF-16 looks the same; Latin text has every other byte zero.
+    let utf16 = matches!(*head, [0xFF, 0xFE, _, 0] | [0xFF, 0xFE, _, 0, _, 0, ..]);
     if let [0xFF, second, third, ..] = *head {
         let mpeg = second & 0xE0 == 0xE0 && second & 0x18 != 0x08 && third & 0x0C != 0x0C;
         let adts = second & 0xF6 == 0xF0;
         let audio = adts || (mpeg && second & 0x06 != 0 && third & 0xF0 != 0xF0);
-        if audio && !(second == 0xFE && third & 0xF0 == 0) {
+        if audio && !utf16 {
             return Kind::Symphonia(Container::Mpeg);
         }
     }

@@ -40,26 +40,37 @@ const FORMATS: &[Format] = &[
     exact("mkv flac", "mkv", &["-c:a", "flac"], "mkv/flac", 0.9999),
     lossy("mp3", "mp3", &["-c:a", "libmp3lame", "-q:a", "2"], "mp3", MP3),
     lossy("vorbis", "ogg", &["-c:a", "libvorbis", "-q:a", "6"], "ogg/vorbis", &[8_000, 16_000, 44_100, 48_000, 96_000]),
-    lossy("webm vorbis", "webm", &["-c:a", "libvorbis", "-q:a", "6"], "mkv/vorbis", &[16_000, 44_100]),
+    padded("webm vorbis", "webm", &["-c:a", "libvorbis", "-q:a", "6"], "mkv/vorbis", (&[16_000, 44_100], 240)),
     lossy("opus", "opus", &["-c:a", "libopus", "-b:a", "96k"], "ogg/opus", OPUS),
     lossy("webm opus", "webm", &["-c:a", "libopus", "-b:a", "96k"], "mkv/opus", OPUS),
     lossy("mp4 opus", "mp4", &["-c:a", "libopus", "-b:a", "96k"], "mp4/opus", OPUS),
     lossy("m4a", "m4a", &["-c:a", "aac", "-b:a", "128k"], "mp4/aac", AAC),
     lossy("m4a faststart", "mp4", &["-c:a", "aac", "-b:a", "128k", "-movflags", "faststart"], "mp4/aac", &[44_100]),
-    lossy(
+    padded(
         "fragmented mp4",
         "mp4",
         &["-c:a", "aac", "-b:a", "128k", "-movflags", "frag_keyframe+empty_moov"],
         "mp4/aac",
-        &[44_100],
+        (&[44_100], 800),
     ),
-    lossy("mkv aac", "mkv", &["-c:a", "aac", "-b:a", "128k"], "mkv/aac", &[44_100]),
-    lossy("adts", "aac", &["-c:a", "aac", "-b:a", "128k"], "adts/aac", &[44_100]),
+    padded("mkv aac", "mkv", &["-c:a", "aac", "-b:a", "128k"], "mkv/aac", (&[44_100], 800)),
+    padded("adts", "aac", &["-c:a", "aac", "-b:a", "128k"], "adts/aac", (&[44_100], 800)),
     // Through ffmpeg.
-    lossy("ac3", "ac3", &["-c:a", "ac3", "-b:a", "192k"], "ac3 (ffmpeg)", &[48_000]),
-    lossy("eac3 in mkv", "mkv", &["-c:a", "eac3", "-b:a", "192k"], "mkv/eac3 (ffmpeg)", &[48_000]),
-    lossy("wma", "wma", &["-c:a", "wmav2", "-b:a", "128k"], "asf (WMA) (ffmpeg)", &[44_100]),
+    padded("ac3", "ac3", &["-c:a", "ac3", "-b:a", "192k"], "ac3 (ffmpeg)", (&[48_000], 400)),
+    padded("eac3 in mkv", "mkv", &["-c:a", "eac3", "-b:a", "192k"], "mkv/eac3 (ffmpeg)", (&[48_000], 400)),
+    padded("wma", "wma", &["-c:a", "wmav2", "-b:a", "128k"], "asf (WMA) (ffmpeg)", (&[44_100], 800)),
 ];
+
+/// Containers that do not say how long the encoder's delay and padding are; ffmpeg keeps them too.
+const fn padded(
+    name: &'static str,
+    extension: &'static str,
+    arguments: &'static [&'static str],
+    says: &'static str,
+    (rate, slack): (&'static [u32], i64),
+) -> Format {
+    Format { name, extension, arguments, says, slack, correlation: 0.98, rates: rate }
+}
 
 const fn exact(
     name: &'static str,
@@ -106,8 +117,10 @@ fn every_format_decodes_to_the_signal_that_went_in() {
                 let (lag, correlated) = best_lag(&expected, &decoded.samples, 1200);
                 let longer = decoded.samples.len() as i64 - expected.len() as i64;
                 // The last 50 ms, where they belong.
-                let end = expected.len().min(decoded.samples.len());
-                let tail = correlation(&expected[end - 800..end], &decoded.samples[end - 800..end]);
+                let (early, late) = ((-lag).max(0) as usize, lag.max(0) as usize);
+                let (wanted, got) = (&expected[early..], &decoded.samples[late..]);
+                let end = wanted.len().min(got.len());
+                let tail = correlation(&wanted[end - 800..end], &got[end - 800..end]);
                 println!(
                     "{what}: {} lag {lag} correlation {correlated:.5} tail {tail:.4} length {longer:+} {:?}",
                     decoded.info.format, decoded.damage
@@ -116,7 +129,7 @@ fn every_format_decodes_to_the_signal_that_went_in() {
                     && lag.abs() <= format.slack
                     && longer.abs() <= format.slack
                     && correlated >= format.correlation
-                    && tail >= format.correlation - 0.05
+                    && tail >= format.correlation - 0.08
                     && decoded.damage.is_none();
                 if !fine {
                     wrong.push(format!(
