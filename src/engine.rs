@@ -107,6 +107,11 @@ impl Engine {
         }
     }
 
+    /// Milliseconds that calls to the light tier have taken so far; for measuring what is done around them.
+    pub async fn model_ms(&self) -> f64 {
+        self.tiers.client(Tier::Light).await.map_or(0.0, |client| client.waited_ms())
+    }
+
     /// Stops the servers that this engine started.
     pub async fn stop(self) {
         self.tiers.stop().await;
@@ -136,7 +141,7 @@ impl Engine {
 
     /// Cleanup for one run. Waits for the light tier only inside the first call that needs a model.
     pub(crate) async fn cleaner(&self, plan: &Plan) -> (Cleaner, Option<Warning>) {
-        let settings = settings::clean(&self.config, plan);
+        let settings = settings::clean(&self.config);
         if plan.clean == Style::Verbatim {
             return (Cleaner::new(None, settings), None);
         }

@@ -10,9 +10,11 @@ use crate::error::Error;
 use crate::language::{Lang, LanguageChoice};
 use crate::outcome::*;
 use crate::speech::vad::Segmenter;
+use crate::text::clean::{CleanRequest, MoreFollows};
 use crate::speech::{Segment, SpeechError, SpeechOptions, Transcript, Utterance};
 use futures_util::{StreamExt, stream};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -82,13 +84,14 @@ pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome
     let notes = Notes::default();
     let (utterances_in, utterances) = mpsc::channel(4);
     let (spoken_in, spoken) = mpsc::unbounded_channel();
+    let count = Arc::new(Count::default());
     let listening = async {
-        let transcript = recognize(run, utterances, spoken_in, &notes).await?;
+        let transcript = recognize(run, utterances, spoken_in, &count, &notes).await?;
         let (intent, reply) = decide_and_answer(run, &transcript, &notes).await;
         Ok::<_, Error>((transcript, intent, reply))
     };
     let (decoded, heard, (cleaned, translated)) =
-        tokio::join!(decode(run, input, utterances_in), listening, write(run, spoken, &notes));
+        tokio::join!(decode(run, input, utterances_in, count.clone()), listening, write(run, spoken, &notes));
     // A recogniser that failed stops the decoder by closing its channel: the recogniser's error is the cause.
     let (transcript, intent, reply) = heard?;
     let decoded = match decoded {
@@ -118,7 +121,8 @@ pub async fn run_text(run: Run<'_>, transcript: Transcript, name: &str) -> Resul
     if !transcript.segments.is_empty() {
         let lang = transcript.language.unwrap_or(Lang::ENGLISH);
         // The receiver lives until `write` returns, so this cannot fail.
-        let _ = spoken_in.send(Spoken { cues: cues(&transcript.segments), lang });
+        let segments = transcript.segments.clone();
+        let _ = spoken_in.send(Spoken { segments, lang, more_follows: MoreFollows::No });
     }
     drop(spoken_in);
     let ((intent, reply), (cleaned, translated)) =
@@ -175,7 +179,12 @@ impl Decoded {
 }
 
 /// Bytes to utterances on a blocking thread. A full channel holds the decoder back, so memory stays bounded.
-async fn decode(run: Run<'_>, input: Input, utterances: mpsc::Sender<Utterance>) -> Result<Decoded, Error> {
+async fn decode(
+    run: Run<'_>,
+    input: Input,
+    utterances: mpsc::Sender<Utterance>,
+    count: Arc<Count>,
+) -> Result<Decoded, Error> {
     let settings = run.engine.decode_settings();
     let mut segmenter = Segmenter::new(run.engine.vad_settings());
     let cancel = run.cancel.clone();
@@ -202,6 +211,9 @@ async fn decode(run: Run<'_>, input: Input, utterances: mpsc::Sender<Utterance>)
                 None => segmenter.finish(),
             };
             vad_ms += ms(begun);
+            count.sent.fetch_add(ready.len(), Ordering::Release);
+            // After the count and before the utterances, so that the last one is known to be the last.
+            count.complete.store(block.is_none(), Ordering::Release);
             for utterance in ready {
                 if utterances.blocking_send(utterance).is_err() {
                     return Err(Error::Interrupted);
@@ -227,8 +239,23 @@ async fn decode(run: Run<'_>, input: Input, utterances: mpsc::Sender<Utterance>)
 
 /// The text of one utterance on its way to cleanup.
 struct Spoken {
-    cues: Vec<Cue>,
+    segments: Vec<Segment>,
     lang: Lang,
+    more_follows: MoreFollows,
+}
+
+/// Which utterance is the last: known as soon as the decoder is at the end, mostly long before it is recognised.
+#[derive(Default)]
+struct Count {
+    sent: AtomicUsize,
+    complete: AtomicBool,
+}
+
+impl Count {
+    fn after(&self, recognised: usize) -> MoreFollows {
+        let last = self.complete.load(Ordering::Acquire) && recognised >= self.sent.load(Ordering::Acquire);
+        if last { MoreFollows::No } else { MoreFollows::Perhaps }
+    }
 }
 
 /// Utterances to segments, in order, with as many in flight as there are recognisers.
@@ -236,6 +263,7 @@ async fn recognize(
     run: Run<'_>,
     mut utterances: mpsc::Receiver<Utterance>,
     spoken: mpsc::UnboundedSender<Spoken>,
+    count: &Count,
     notes: &Notes,
 ) -> Result<Transcript, Error> {
     let mut transcript = Transcript::default();
@@ -268,6 +296,7 @@ async fn recognize(
             .buffered(run.engine.recognizer_count() + 1)
     );
     let mut idle_from = Instant::now();
+    let mut recognised = 0;
     while let Some((part, end, begun, done)) = results.next().await {
         let part = match part {
             // Given up half-way: what was recognised is kept and delivered.
@@ -281,13 +310,15 @@ async fn recognize(
         // Waiting behind the utterance before does not count twice.
         busy_ms += (done - begun.max(idle_from).min(done)).as_secs_f64() * 1000.0;
         idle_from = idle_from.max(done);
+        recognised += 1;
         for segment in &part.segments {
             (run.observer)(Event::Segment(segment));
         }
         (run.observer)(Event::Progress { seconds: end });
         if !part.segments.is_empty() {
             // The receiver lives as long as this: both are halves of one join.
-            let _ = spoken.send(Spoken { cues: cues(&part.segments), lang: text_lang });
+            let segments = part.segments.clone();
+            let _ = spoken.send(Spoken { segments, lang: text_lang, more_follows: count.after(recognised) });
         }
         transcript.segments.extend(part.segments);
     }
@@ -296,11 +327,6 @@ async fn recognize(
     }
     notes.time(|timings| timings.recognize_ms = Some(busy_ms));
     Ok(transcript)
-}
-
-fn cues(segments: &[Segment]) -> Vec<Cue> {
-    let cue = |s: &Segment| Cue { start: s.start, end: s.end, text: s.text.clone(), paragraph: false };
-    segments.iter().map(cue).collect()
 }
 
 /// Cleanup and translation, utterance by utterance, while later ones are still being recognised.
@@ -328,7 +354,18 @@ async fn write(
             }
         };
         let begun = Instant::now();
-        let (cleaned, warnings) = cleaner.clean(&part.cues, part.lang, style, &context, run.cancel).await;
+        let cues = match style {
+            Style::Verbatim => as_recognised(&part.segments),
+            _ => cleaner.prepare(&part.segments, part.lang, &run.plan.vocabulary),
+        };
+        let request = CleanRequest {
+            cues: &cues,
+            lang: part.lang,
+            style,
+            before: (!context.is_empty()).then_some(&context),
+            more_follows: part.more_follows,
+        };
+        let (cleaned, warnings) = cleaner.clean(&request, run.cancel).await;
         clean_ms += ms(begun);
         warnings.into_iter().for_each(|warning| notes.warn(run, warning));
         (run.observer)(Event::Cleaned(&cleaned.track.cues));
@@ -339,11 +376,17 @@ async fn write(
                 none => none.insert(run.engine.translator().await),
             };
             let begun = Instant::now();
-            let (track, warnings) = translator.translate(&cleaned.track.cues, Some(part.lang), to, run.cancel).await;
+            match translator {
+                Ok(translator) => {
+                    let (track, warnings) =
+                        translator.translate(&cleaned.track.cues, Some(part.lang), to, run.cancel).await;
+                    warnings.into_iter().for_each(|warning| notes.warn(run, warning));
+                    (run.observer)(Event::Translated(&track.cues));
+                    translated_cues.extend(track.cues);
+                }
+                Err(warning) => notes.warn(run, warning.clone()),
+            }
             translate_ms += ms(begun);
-            warnings.into_iter().for_each(|warning| notes.warn(run, warning));
-            (run.observer)(Event::Translated(&track.cues));
-            translated_cues.extend(track.cues);
         }
         context = cleaned.track.text;
         clean_cues.extend(cleaned.track.cues);
@@ -353,8 +396,13 @@ async fn write(
         timings.clean_ms = (style != Style::Verbatim).then_some(clean_ms);
         timings.translate_ms = translator.is_some().then_some(translate_ms);
     });
-    let translated = run.plan.translate.map(|to| Track::new(to, translated_cues));
+    let translated = run.plan.translate.filter(|_| !translated_cues.is_empty()).map(|to| Track::new(to, translated_cues));
     (Some(Cleaned { style, engine, track: Track::new(lang, clean_cues) }), translated)
+}
+
+fn as_recognised(segments: &[Segment]) -> Vec<Cue> {
+    let cue = |s: &Segment| Cue { start: s.start, end: s.end, text: s.text.clone(), paragraph: false };
+    segments.iter().map(cue).collect()
 }
 
 /// The engine that says least in favour of the whole text.

@@ -73,4 +73,3 @@ fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> 
     runtime.shutdown_background();
     result
 }
-//! The commands.

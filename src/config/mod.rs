@@ -9,6 +9,7 @@ pub use load::{Loaded, Origin, Sources, env_name, init_text, project_file, typed
 use crate::language::Lang;
 use crate::language::LanguageChoice;
 use crate::outcome::{Route, Style, Tier};
+use crate::text::clean::SpokenPunctuation;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -209,19 +210,6 @@ pub struct VocabularyConfig {
     pub file: String,
 }
 
-/// When spoken punctuation ("comma", "new line") becomes a sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum SpokenPunctuation {
-    /// The words stay words.
-    #[default]
-    Off,
-    /// Only where it cannot well be a word of the sentence.
-    Conservative,
-    /// Always.
-    Always,
-}
-
 /// `[cleanup]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -236,7 +224,7 @@ pub struct CleanupConfig {
     pub inverse_text_normalization: bool,
     /// What is said → what is written.
     pub replacements: BTreeMap<String, String>,
-    /// Seconds for one chunk of text before rules take over; 0: scaled with its length.
+    /// Seconds for one request to the model (at most about 100 words) before rules take over; 0: the default.
     pub deadline_seconds: f64,
 }
 
@@ -245,7 +233,7 @@ impl Default for CleanupConfig {
         CleanupConfig {
             style: Style::Punctuate,
             fillers: Vec::new(),
-            spoken_punctuation: SpokenPunctuation::Off,
+            spoken_punctuation: SpokenPunctuation::default(),
             inverse_text_normalization: false,
             replacements: BTreeMap::new(),
             deadline_seconds: 0.0,

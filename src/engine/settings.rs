@@ -2,7 +2,7 @@
 
 use crate::agent::AgentSettings;
 use crate::audio::{Channels, DecodeSettings, Ffmpeg};
-use crate::config::{AnswerConfig, Config, SpokenPunctuation, VocabularyConfig};
+use crate::config::{AnswerConfig, Config, VocabularyConfig};
 use crate::error::Error;
 use crate::models;
 use crate::outcome::{Plan, Tier};
@@ -11,7 +11,7 @@ use crate::speech::SpeechOptions;
 use crate::speech::vad::VadSettings;
 use crate::speech::whisper::{Device, ModelSettings, default_threads};
 use crate::speech::worker::PoolSettings;
-use crate::text::clean::CleanSettings;
+use crate::text::clean::{CleanSettings, Numbers};
 use crate::text::intent::{IntentSettings, RouteSet};
 use crate::text::translate::TranslateSettings;
 use std::path::{Path, PathBuf};
@@ -93,10 +93,22 @@ pub(super) fn intent() -> IntentSettings {
     IntentSettings { slot: Some(INTENT_SLOT), ..IntentSettings::default() }
 }
 
-pub(super) fn clean(config: &Config, plan: &Plan) -> CleanSettings {
+pub(super) fn clean(config: &Config) -> CleanSettings {
     let cleanup = &config.cleanup;
-    let _ = (cleanup, plan, SpokenPunctuation::Off);
-    todo!()
+    let defaults = CleanSettings::default();
+    CleanSettings {
+        fillers: cleanup.fillers.clone(),
+        spoken_punctuation: cleanup.spoken_punctuation,
+        replacements: cleanup.replacements.clone().into_iter().collect(),
+        numbers: if cleanup.inverse_text_normalization { Numbers::Digits } else { Numbers::Spoken },
+        timeout: if cleanup.deadline_seconds > 0.0 {
+            Duration::from_secs_f64(cleanup.deadline_seconds)
+        } else {
+            defaults.timeout
+        },
+        slot: Some(CLEAN_SLOT),
+        ..defaults
+    }
 }
 
 pub(super) fn translate(config: &Config) -> TranslateSettings {

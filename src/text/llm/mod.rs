@@ -203,6 +203,12 @@ impl Client {
         &self.endpoint
     }
 
+    /// Milliseconds that this client and its clones have waited for answers that are not streamed: what the model calls
+    /// cost, without what is done around them.
+    pub fn waited_ms(&self) -> f64 {
+        self.transport.waited_ms()
+    }
+
     /// What the server can do; probed on the first call that gets an answer, then remembered. Callers that come while
     /// a probe runs share its result, also its failure; a failure is not remembered beyond that.
     pub async fn capabilities(&self) -> Result<Capabilities, LlmError> {

@@ -6,6 +6,7 @@ use crate::outcome::Tier;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use serde_json::Value;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Largest answer that is read. The largest real one (512 token probabilities, or a few thousand words) is under 1 MB.
@@ -23,6 +24,8 @@ pub(super) struct Transport {
     base: Url,
     tier: Tier,
     key: Option<Secret>,
+    /// Microseconds spent waiting for whole answers.
+    waited: AtomicU64,
 }
 
 /// What came instead of an answer.
@@ -54,13 +57,21 @@ impl Transport {
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|error| unusable(base.as_str(), chain(&error)))?;
-        Ok(Transport { http, base, tier, key: endpoint.key.clone() })
+        Ok(Transport { http, base, tier, key: endpoint.key.clone(), waited: AtomicU64::new(0) })
     }
 
     /// Posts JSON and reads a JSON answer whole.
     pub async fn post(&self, path: &str, body: &Value, deadline: Instant) -> Result<Value, LlmError> {
+        let begun = Instant::now();
         let response = self.open(path, body, deadline).await?;
-        self.json(response).await
+        let answer = self.json(response).await;
+        self.waited.fetch_add(begun.elapsed().as_micros() as u64, Ordering::Relaxed);
+        answer
+    }
+
+    /// Milliseconds that `post` has waited for answers, all callers added up.
+    pub fn waited_ms(&self) -> f64 {
+        self.waited.load(Ordering::Relaxed) as f64 / 1000.0
     }
 
     /// Gets JSON.
