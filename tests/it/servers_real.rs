@@ -128,7 +128,8 @@ fn user(dir: &Path) -> (Child, u32, bool) {
             return (child, pid.parse().expect("pid"), shared == "true");
         }
     }
-    panic!("the user process ended without a server");
+    let status = child.wait().expect("reaped");
+    panic!("the user process ended without a server: {status}");
 }
 
 #[test]
