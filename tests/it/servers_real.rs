@@ -187,22 +187,26 @@ fn kill_9_in_the_middle_of_a_start_leaves_no_server() {
         child.kill().expect("kill -9");
         child.wait().expect("reaped");
         let start = Instant::now();
-        while !keepers_of(dir.path()).is_empty() {
-            assert!(start.elapsed() < Duration::from_secs(8), "a keeper is left: {:?}", keepers_of(dir.path()));
+        while !started_for(dir.path()).is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(8), "something is left: {:?}", started_for(dir.path()));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
-/// Processes that hold a file of this test's registry open: keepers.
-fn keepers_of(dir: &Path) -> Vec<u32> {
+/// Processes that hold a file of this test's registry open (keepers), or that were started, at whatever remove, by a
+/// `user_process` of this test (keepers and servers: they inherit its environment).
+fn started_for(dir: &Path) -> Vec<u32> {
+    let name = dir.as_os_str().as_encoded_bytes();
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let holds = |pid: &u32| {
+    let ours = |pid: &u32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|file| file.starts_with(dir))
+        environment.windows(name.len()).any(|window| window == name)
+            || files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|file| file.starts_with(dir))
     };
-    pids.filter(holds).collect()
+    pids.filter(ours).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,5 +246,5 @@ async fn a_broken_model_is_quoted_from_the_log() {
     let error = start(&settings).await.expect_err("no model");
     let ServerError::Died { tail, log, .. } = &error else { panic!("{error}") };
     assert!(tail.contains("broken.gguf") && log.exists(), "{error}");
-    assert!(keepers_of(&dir.path().join("run")).is_empty());
+    assert!(started_for(&dir.path().join("run")).is_empty());
 }
