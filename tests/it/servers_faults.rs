@@ -1,7 +1,7 @@
 //! Managed servers whose program misbehaves: scripts in the place of llama-server.
 
 use crate::support::servers::{assert_gone, bare_settings};
-use bestbox::servers::{ServerError, ServerSettings, ensure};
+use bestbox::servers::{Port, ServerError, ServerSettings, ensure};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -125,4 +125,18 @@ async fn another_program_on_the_port_is_not_taken_for_the_server() {
     let error = fails(&settings).await;
     let ServerError::NotReady { reason, .. } = &error else { panic!("{error}") };
     assert!(reason.contains("200 OK without a key"), "{error}");
+}
+
+#[tokio::test]
+async fn a_port_lost_between_choice_and_bind_is_chosen_anew_a_few_times() {
+    let dir = TempDir::new().expect("a folder");
+    let starts = dir.path().join("starts");
+    let body = format!("echo x >> {}; echo \"couldn't bind HTTP server socket\" >&2; exit 1", starts.display());
+    let count = || std::fs::read_to_string(&starts).unwrap_or_default().lines().count();
+    let mut settings = scripted(dir.path(), &body);
+    assert!(matches!(fails(&settings).await, ServerError::PortTaken { .. }));
+    assert_eq!(count(), 3);
+    settings.port = Port::Exactly(crate::support::llama::free_port());
+    assert!(matches!(fails(&settings).await, ServerError::PortTaken { .. }));
+    assert_eq!(count(), 4);
 }

@@ -60,7 +60,7 @@ impl Llama {
             .arg("-m")
             .arg(model(model_name))
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-            .args(["-c", "4096", "-np", "2", "-t", "1", "-ngl", "0", "--cache-ram", "0", "--offline", "--no-ui"])
+            .args(["-c", "4096", "-np", "2", "-t", "1", "-ngl", "0", "--cache-ram", "64", "--offline", "--no-ui"])
             .args(["--alias", "test-model"])
             .env("LLAMA_API_KEY", KEY)
             .stdout(Stdio::null())
