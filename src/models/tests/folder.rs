@@ -36,7 +36,7 @@ pub fn variables(s: &Shape) -> Vec<(String, Vec<usize>)> {
         ("encoder/conv2/weight".to_owned(), vec![n, n, 3]),
         ("encoder/conv2/bias".to_owned(), vec![n]),
     ];
-    let mut norm = |v: &mut Vec<_>, name: &str| {
+    let norm = |v: &mut Vec<_>, name: &str| {
         v.push((format!("{name}/gamma"), vec![n]));
         v.push((format!("{name}/beta"), vec![n]));
     };

@@ -71,6 +71,7 @@ fn every_number_type_and_vocabulary_gives_the_same_model() {
             let file = folder::read(&done.path);
             let (v, m) = (vocabulary as i32, mels as i32);
             assert_eq!(file.header, [0x6767_6d6c, v, 1500, 32, 2, 1, 448, 32, 2, 1, m, ftype, m, 201]);
+            assert_eq!(file.filters, mel::filters(mels));
             assert_eq!(file.tokens.len(), 50_257);
             assert_eq!(file.tokens[..3], [b"\n".to_vec(), vec![0xe9], b" 2".to_vec()]);
             assert_eq!(file.tensors.len(), 11 + 15 + 24);
