@@ -69,6 +69,15 @@ pub fn free(folder: &Path) -> Option<u64> {
     }
 }
 
+/// Bytes in a file, or in all files of a folder and those below it.
+pub(super) fn used(path: &Path) -> u64 {
+    let Ok(data) = fs::symlink_metadata(path) else { return 0 };
+    if !data.is_dir() {
+        return data.len();
+    }
+    fs::read_dir(path).map_or(0, |entries| entries.flatten().map(|e| used(&e.path())).sum())
+}
+
 /// Fails early when `needed` bytes will not fit on the disk of `folder`.
 pub(super) fn require(folder: &Path, needed: u64) -> Result<(), ModelError> {
     match free(folder) {

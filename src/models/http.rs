@@ -99,7 +99,7 @@ async fn fetch(url: &Url, part: &Path, model: &Model, progress: Progress<'_>) ->
         if left == 0 {
             return Err(ModelError::Source(format!("{error}; what came is kept for the next try")).into());
         }
-        tokio::time::sleep(Duration::from_millis(500 << (ATTEMPTS - left))).await;
+        tokio::time::sleep(Duration::from_millis(250 << (ATTEMPTS - left))).await;
     }
 }
 

