@@ -7,6 +7,7 @@
 //! Languages without spaces (Chinese, Japanese, Thai, …) are counted in characters, as in the Whisper paper.
 
 mod english;
+mod number_words;
 mod numbers;
 
 use crate::language::Lang;

@@ -54,7 +54,7 @@ pub enum Delivered {
     Written(PathBuf),
     /// Not written: this file was there before.
     Kept(PathBuf),
-    /// Nobody reads standard output any more (`| head`): stop without a word.
+    /// Nobody reads standard output or the pipe any more (`| head`): stop without a word.
     ReaderGone,
 }
 
@@ -119,6 +119,8 @@ pub struct Sink {
     /// Files of this run, lower case: a second `talk` gets another name, a shared file is appended to.
     written: HashSet<String>,
     printed: bool,
+    /// A device or pipe that `-o` names, open from the first outcome to the last: closing a pipe ends its reader.
+    device: Option<File>,
 }
 
 impl Sink {
@@ -136,13 +138,48 @@ impl Sink {
             return Err(OutputError::NotShareable { format });
         }
         let (existing, written) = (Existing::default(), HashSet::new());
-        Ok(Sink { destination, format, settings, existing, written, printed: false })
+        Ok(Sink { destination, format, settings, existing, written, printed: false, device: None })
     }
 
     /// Sets what happens to files that were there before; they are overwritten otherwise.
     pub fn existing(mut self, existing: Existing) -> Self {
         self.existing = existing;
         self
+    }
+
+    /// Fails now where `deliver` would fail after the work is done: a place that cannot be written, a file that must
+    /// not be replaced, an output that is one of `inputs`. Makes the folder of `Destination::Dir`.
+    pub fn check(&self, inputs: &[PathBuf]) -> Result<(), OutputError> {
+        let folder = match &self.destination {
+            Destination::Stdout => return Ok(()),
+            Destination::Dir(dir) => {
+                fs::create_dir_all(dir).map_err(|source| OutputError::Write { path: dir.clone(), source })?;
+                dir.clone()
+            }
+            Destination::File(path) => {
+                let fail = |source| OutputError::Write { path: path.clone(), source };
+                if inputs.iter().any(|input| is_same_file(path, input)) {
+                    return Err(OutputError::IsInput { path: path.clone() });
+                }
+                match fs::metadata(path) {
+                    Ok(found) if found.is_dir() => return Err(fail(ErrorKind::IsADirectory.into())),
+                    // Opening a pipe would wait for its reader, and closing it again would tell that reader to go.
+                    Ok(found) if !found.is_file() => return Ok(()),
+                    Ok(_) if self.existing == Existing::Refuse => {
+                        return Err(OutputError::Exists { path: path.clone() });
+                    }
+                    Ok(_) if self.existing == Existing::Keep => return Ok(()),
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(fail(error)),
+                    _ => {}
+                }
+                folder_of(&fs::canonicalize(path).unwrap_or_else(|_| path.clone())).to_owned()
+            }
+        };
+        let path = match &self.destination {
+            Destination::File(path) => path.clone(),
+            _ => folder.clone(),
+        };
+        temporary(&folder).map(|_| ()).map_err(|source| OutputError::Write { path, source })
     }
 
     /// Renders and delivers one outcome. Blocks on the disk (two syncs).
@@ -184,9 +221,7 @@ impl Sink {
         }
         let found = fs::metadata(path).ok();
         if found.as_ref().is_some_and(|m| !m.is_file() && !m.is_dir()) {
-            // A device or a named pipe: there is nothing to rename.
-            OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(text.as_bytes())).map_err(fail)?;
-            return Ok(Delivered::Written(path.to_owned()));
+            return self.write_device(path, text);
         }
         if found.is_some() {
             if is_same_file(path, Path::new(&outcome.source.name)) {
@@ -201,6 +236,24 @@ impl Sink {
         replace(path, text, found.map(|m| m.permissions())).map_err(fail)?;
         self.written.insert(key(path));
         Ok(Delivered::Written(path.to_owned()))
+    }
+
+    /// A device or a named pipe: there is nothing to rename.
+    fn write_device(&mut self, path: &Path, text: &str) -> Result<Delivered, OutputError> {
+        let fail = |source| OutputError::Write { path: path.to_owned(), source };
+        let between = self.separator(self.printed && !text.is_empty());
+        self.printed |= !text.is_empty();
+        let mut device = match self.device.take() {
+            Some(device) => device,
+            None => OpenOptions::new().write(true).open(path).map_err(fail)?,
+        };
+        let result = device.write_all(format!("{between}{text}").as_bytes());
+        self.device = Some(device);
+        match result {
+            Ok(()) => Ok(Delivered::Written(path.to_owned())),
+            Err(source) if source.kind() == ErrorKind::BrokenPipe => Ok(Delivered::ReaderGone),
+            Err(source) => Err(fail(source)),
+        }
     }
 
     /// `talk.srt` for `talk.wav`; `talk.mp3.srt` where this run has written a `talk.srt` or where that is the input,
@@ -252,10 +305,24 @@ fn replace(path: &Path, text: &str, permissions: Option<fs::Permissions>) -> io:
     if target.is_dir() {
         return Err(ErrorKind::IsADirectory.into());
     }
-    let folder = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(&target);
+    let mut file = temporary(folder)?;
+    file.write_all(text.as_bytes())?;
+    if let Some(permissions) = permissions {
+        file.as_file().set_permissions(permissions)?;
+    }
+    file.as_file().sync_all()?;
+    file.persist(&target).map_err(|e| e.error)?;
+    sync_folder(folder);
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A file without its name yet; gone when dropped.
+fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".bestbox-").suffix(".part");
     #[cfg(unix)]
@@ -266,15 +333,7 @@ fn replace(path: &Path, text: &str, permissions: Option<fs::Permissions>) -> io:
     };
     #[cfg(unix)]
     builder.permissions(shareable);
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    if let Some(permissions) = permissions {
-        file.as_file().set_permissions(permissions)?;
-    }
-    file.as_file().sync_all()?;
-    file.persist(&target).map_err(|e| e.error)?;
-    sync_folder(folder);
-    Ok(())
+    builder.tempfile_in(folder)
 }
 
 /// A rename lasts once its folder is on the disk. Where folders cannot be synced (some network file systems), the
@@ -422,6 +481,27 @@ mod tests {
         assert!(said(&"n".repeat(400)).contains("name is too long"), "{}", said(&"n".repeat(400)));
     }
 
+    #[test]
+    fn what_would_fail_after_the_work_fails_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = dir.path().join("there.txt");
+        fs::write(&there, "old").unwrap();
+        let check = |path: &Path, existing, inputs: &[PathBuf]| {
+            sink(Destination::File(path.to_owned()), Format::Text, Inputs::One).existing(existing).check(inputs)
+        };
+        let says = |result: Result<(), OutputError>| result.unwrap_err().to_string();
+        assert!(says(check(&dir.path().join("no/a.txt"), Existing::Overwrite, &[])).contains("folder does not exist"));
+        assert!(says(check(dir.path(), Existing::Overwrite, &[])).contains("it is a folder"));
+        assert!(says(check(&there, Existing::Refuse, &[])).contains("exists already"));
+        assert!(says(check(&there, Existing::Overwrite, std::slice::from_ref(&there))).contains("is the input itself"));
+        assert!(check(&there, Existing::Overwrite, &[]).is_ok() && check(&there, Existing::Keep, &[]).is_ok());
+        assert!(
+            says(sink(Destination::Dir(there.join("x")), Format::Srt, Inputs::One).check(&[])).contains("not a folder")
+        );
+        assert_eq!(listing(dir.path()), ["there.txt"], "a check leaves nothing behind");
+        assert_eq!(fs::read_to_string(&there).unwrap(), "old");
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn devices_are_written_directly_and_a_full_one_is_an_error() {
@@ -430,6 +510,24 @@ mod tests {
         assert_eq!(to("/dev/null").unwrap(), Delivered::Written("/dev/null".into()));
         assert!(to("/dev/full").unwrap_err().to_string().contains("the disk is full"));
         assert!(Path::new("/dev/null").exists() && !Path::new("/dev/null").is_file());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_named_pipe_gets_every_recording_in_one_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        let reader = std::thread::spawn({
+            let path = path.clone();
+            move || fs::read_to_string(path).unwrap()
+        });
+        let mut pipe = sink(Destination::File(path), Format::Text, Inputs::Several);
+        pipe.check(&[]).unwrap();
+        pipe.deliver(&named("a.wav", "One.")).unwrap();
+        pipe.deliver(&named("b.wav", "Two.")).unwrap();
+        drop(pipe);
+        assert_eq!(reader.join().unwrap(), "One.\n\nTwo.\n");
     }
 
     #[cfg(unix)]
