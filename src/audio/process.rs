@@ -51,6 +51,9 @@ impl Process {
             .stdin(ends.stdin)
             .stdout(ends.stdout)
             .stderr(Stdio::piped());
+        // Ctrl-C goes to the whole foreground group; what then happens to a decoder is its owner's decision.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = spawn(command)?;
         let pipes = Pipes { stdin: child.stdin.take(), stdout: child.stdout.take() };
         let stderr = child.stderr.take();

@@ -142,7 +142,7 @@ pub(super) fn read_frame(input: &mut impl Read) -> io::Result<Frame> {
     input.read_exact(&mut payload)?;
     let frame = match head[0] {
         TAG_HEADER => Frame::Header(serde_json::from_slice(&payload)?),
-        TAG_BLOCK if length % 4 == 0 && length > 0 => Frame::Block(samples(&payload)),
+        TAG_BLOCK if length.is_multiple_of(4) && length > 0 => Frame::Block(samples(&payload)),
         TAG_END => Frame::End(serde_json::from_slice(&payload)?),
         TAG_FAILED => Frame::Failed(serde_json::from_slice(&payload)?),
         _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "an unknown frame")),

@@ -295,6 +295,10 @@ fn a_probe_reads_the_header() {
         ("a.mp3", &["-c:a", "libmp3lame"]),
         ("a.m4a", &["-c:a", "aac"]),
         ("a.opus", &["-c:a", "libopus"]),
+        ("a.webm", &["-c:a", "libopus"]),
+        ("a.flac", &["-c:a", "flac"]),
+        // Only the header of a codec for ffmpeg is read here too.
+        ("a.mkv", &["-c:a", "ac3"]),
     ] {
         let info = probe(Input::File(clip(folder.path(), name, arguments)), &settings()).unwrap();
         assert!(info.duration.is_some_and(|seconds| (seconds - CHIRP.seconds).abs() < 0.05), "{name}: {info:?}");
@@ -339,4 +343,65 @@ fn streams_can_be_cancelled_and_dropped() {
     timer.join().unwrap();
     assert!(matches!(error, AudioError::Cancelled), "{error}");
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// The price of a process of its own: from opening a small file to its last sample. The least of many runs, because
+/// other tests run at the same time.
+#[test]
+fn a_small_file_costs_under_10_ms() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, arguments) in [("a.wav", &["-c:a", "pcm_s16le"] as &[&str]), ("a.opus", &["-c:a", "libopus"])] {
+        let path = clip(folder.path(), name, arguments);
+        let mut times: Vec<Duration> = (0..40)
+            .map(|_| {
+                let start = Instant::now();
+                decode_file(&path).unwrap();
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        println!("{name}: least {:?}, median {:?}", times[0], times[times.len() / 2]);
+        assert!(times[0] < Duration::from_millis(10), "{name}: {:?}", times[0]);
+    }
+}
+
+/// A parent that is killed takes its decoder with it, even one that waits for input.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_decoder_outlives_its_parent() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut parent = crate::audio_memory::own_process("audio_memory::drain", &path).spawn().unwrap();
+    let mut pipe = File::options().write(true).open(&path).unwrap();
+    let mut wav = wav_f32(&[], 16_000, 1);
+    wav[40..44].fill(255);
+    // Enough to get it going, not enough to end it.
+    pipe.write_all(&wav).unwrap();
+    pipe.write_all(&[0; 8_000]).unwrap();
+    let children = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", parent.id())).into_iter().flatten().flatten();
+        let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    let wait = |done: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !done() {
+            assert!(start.elapsed() < Duration::from_secs(20), "waited too long");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait(&|| !children().is_empty());
+    std::thread::sleep(Duration::from_millis(200));
+    let decoders = children();
+    kill(Pid::from_raw(parent.id().cast_signed()), Signal::SIGKILL).unwrap();
+    parent.wait().unwrap();
+    // Gone, or a zombie that the system's first process has yet to reap.
+    let alive = |pid: &String| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains("bestbox") && !stat.contains(") Z ")
+    };
+    wait(&|| !decoders.iter().any(alive));
 }

@@ -11,15 +11,18 @@ const FILE: &str = "BESTBOX_TEST_AUDIO_FILE";
 
 /// Runs one of the ignored functions of this binary in its own process; what it printed after `marker`.
 pub fn in_own_process(function: &str, file: &std::path::Path, marker: &str) -> Vec<f64> {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", function, "--ignored", "--nocapture"])
-        .env(FILE, file)
-        .output()
-        .unwrap();
+    let output = own_process(function, file).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     let line = text.lines().find_map(|line| line.split_once(marker)).unwrap_or_else(|| panic!("no {marker} in {text}"));
     line.1.split_whitespace().map(|number| number.parse().unwrap()).collect()
+}
+
+/// One of the ignored functions of this binary, to be started.
+pub fn own_process(function: &str, file: &std::path::Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", function, "--ignored", "--nocapture"]).env(FILE, file);
+    command
 }
 
 /// The file that [`in_own_process`] was given; `None` when an ignored function is run by hand.

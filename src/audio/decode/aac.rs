@@ -15,12 +15,22 @@ const SYNC_EXTENSION: u32 = 0x2B7;
 /// Streams need not say that they carry SBR. The core of one that does runs at half of 48 kHz at most, Hz.
 const MAX_CORE_RATE: u32 = 24_000;
 
-/// Whether the stream has, or at this rate may have, an SBR layer.
-pub(super) fn has_sbr(params: &AudioCodecParameters) -> bool {
-    let low_rate = params.sample_rate.is_some_and(|rate| rate <= MAX_CORE_RATE);
+/// Whether a stream has an SBR layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sbr {
+    No,
+    /// Not signalled, but at this rate it may be there.
+    Possible,
+    Yes,
+}
+
+/// What the headers say about an SBR layer.
+pub(super) fn sbr(params: &AudioCodecParameters) -> Sbr {
     match params.extra_data.as_deref().and_then(Config::read) {
-        Some(Config { sbr: Some(sbr), .. }) => sbr,
-        Some(Config { sbr: None, .. }) | None => low_rate,
+        Some(Config { sbr: Some(true), .. }) => Sbr::Yes,
+        Some(Config { sbr: Some(false), .. }) => Sbr::No,
+        _ if params.sample_rate.is_some_and(|rate| rate <= MAX_CORE_RATE) => Sbr::Possible,
+        _ => Sbr::No,
     }
 }
 
@@ -117,24 +127,24 @@ mod tests {
 
     #[test]
     fn signalling_is_read_in_all_its_forms() {
-        let sbr = |bytes: &[u8]| Config::read(bytes).map(|config| (config.object_type, config.sbr));
+        let read = |bytes: &[u8]| Config::read(bytes).map(|config| (config.object_type, config.sbr));
         // Plain LC, 44.1 kHz stereo: 00010 0100 0010 000.
-        assert_eq!(sbr(&[0x12, 0x10]), Some((2, None)));
+        assert_eq!(read(&[0x12, 0x10]), Some((2, None)));
         // Explicit HE-AAC, core 22.05 kHz, output 44.1 kHz: 00101 0111 0010 0100 00010 ...
-        assert_eq!(sbr(&[0x2B, 0x92, 0x08, 0x00]), Some((2, Some(true))));
+        assert_eq!(read(&[0x2B, 0x92, 0x08, 0x00]), Some((2, Some(true))));
         // HE-AAC v2.
-        assert_eq!(sbr(&[0xEB, 0x8A, 0x08, 0x00]), Some((2, Some(true))));
+        assert_eq!(read(&[0xEB, 0x8A, 0x08, 0x00]), Some((2, Some(true))));
         // Backward-compatible: LC at 22.05 kHz, sync 0x2B7, SBR present / absent.
-        assert_eq!(sbr(&[0x13, 0x90, 0x56, 0xE5, 0xA0]), Some((2, Some(true))));
-        assert_eq!(sbr(&[0x13, 0x90, 0x56, 0xE5, 0x20]), Some((2, Some(false))));
-        assert_eq!(sbr(&[0x12]), None);
+        assert_eq!(read(&[0x13, 0x90, 0x56, 0xE5, 0xA0]), Some((2, Some(true))));
+        assert_eq!(read(&[0x13, 0x90, 0x56, 0xE5, 0x20]), Some((2, Some(false))));
+        assert_eq!(read(&[0x12]), None);
     }
 
     #[test]
     fn the_core_of_an_explicit_stream_is_plain_aac() {
         let mut params = AudioCodecParameters::new();
         params.with_extra_data(Box::new([0x2B, 0x92, 0x08, 0x00]));
-        assert!(has_sbr(&params));
+        assert_eq!(sbr(&params), Sbr::Yes);
         let core = core(&params).unwrap();
         assert_eq!(core.extra_data.as_deref(), Some([0x13, 0x90].as_slice()));
     }

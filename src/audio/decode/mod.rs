@@ -44,7 +44,7 @@ fn decode(input: File, request: &Request, out: &mut impl Write) -> Result<Option
     output.hold_back(playing.end_padding(&opened));
     let mut tally = Tally::default();
     let damage = loop {
-        let next = match opened.reader.next_packet() {
+        let next = match guarded(|| opened.reader.next_packet()) {
             Ok(Some(packet)) => playing.decode(&packet, &mut tally, &mut output)?,
             Ok(None) => break None,
             Err(Error::ResetRequired) => Next::Restart,
@@ -78,4 +78,11 @@ fn decode(input: File, request: &Request, out: &mut impl Write) -> Result<Option
     Ok(damage
         .or_else(|| (tally.bad > 0).then(|| format!("{} damaged packets were replaced by silence", tally.bad)))
         .or_else(|| missing.map(|duration| format!("the file ends after {seconds:.1} of {duration:.1} s"))))
+}
+
+/// Turns a panic inside a demultiplexer or decoder into an error: what was decoded before is still good. No memory is
+/// at risk (their code is safe Rust), and the worst that their half-changed state can do is to fail again.
+fn guarded<T>(run: impl FnOnce() -> symphonia::core::errors::Result<T>) -> symphonia::core::errors::Result<T> {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    caught.unwrap_or(Err(Error::DecodeError("a calculation went out of range")))
 }

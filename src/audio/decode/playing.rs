@@ -2,7 +2,7 @@
 
 use super::output::{Output, Stop};
 use super::source::{Opened, failure};
-use super::{Tally, aac};
+use super::{Tally, aac, guarded};
 use crate::audio::protocol::{Failure, HeAac, Request};
 use std::io::Write;
 use std::sync::LazyLock;
@@ -67,16 +67,18 @@ impl Playing {
                 (skip, skip_rate) = (pre_skip, OPUS_RATE);
             }
         }
-        if params.codec == CODEC_ID_AAC && aac::has_sbr(&params) {
+        let sbr = if params.codec == CODEC_ID_AAC { aac::sbr(&params) } else { aac::Sbr::No };
+        if sbr != aac::Sbr::No {
             let core = match request.he_aac {
                 HeAac::Refuse => None,
                 HeAac::Core => aac::core(&params),
             };
-            params = core.ok_or_else(|| unsupported(opened, track, "he-aac"))?;
+            let name = if sbr == aac::Sbr::Yes { "he-aac" } else { "aac" };
+            params = core.ok_or_else(|| unsupported(opened, track, name))?;
         }
         let decoder =
             CODECS.make_audio_decoder(&params, &AudioDecoderOptions::default()).map_err(|error| match error {
-                Error::Unsupported(_) => unsupported(opened, track, codec_name(&params)),
+                Error::Unsupported(_) => unsupported(opened, track, &codec_name(&params)),
                 error => failure(opened.container, opened.demuxer, error),
             })?;
         let rate = decoder.codec_params().sample_rate.or(params.sample_rate).unwrap_or(skip_rate);
@@ -107,7 +109,11 @@ impl Playing {
     pub fn duration(&self, opened: &Opened) -> Option<f64> {
         let track = opened.reader.tracks().iter().find(|track| track.id == self.id)?;
         let edit = opened.sound.as_ref().and_then(|sound| sound.length);
-        opened.duration.or(edit).or_else(|| seconds(track)).filter(|seconds| seconds.is_finite() && *seconds > 0.0)
+        opened
+            .duration
+            .or(edit)
+            .or_else(|| seconds(opened, track))
+            .filter(|seconds| seconds.is_finite() && *seconds > 0.0)
     }
 
     /// Seconds of padding at the end that only the container knows of.
@@ -126,7 +132,8 @@ impl Playing {
         if packet.track_id != self.id {
             return Ok(Next::Continue);
         }
-        let (channels, rate) = match self.decoder.decode(packet) {
+        let decoder = &mut self.decoder;
+        let (channels, rate) = match guarded(|| decoder.decode(packet)) {
             Ok(buffer) => {
                 let (channels, rate) = (buffer.num_planes(), buffer.spec().rate());
                 buffer.copy_to_vec_interleaved(&mut self.samples);
@@ -211,13 +218,16 @@ fn unsupported(opened: &Opened, track: &Track, codec: &str) -> Failure {
     Failure::Unsupported {
         format: format!("{}/{codec}", opened.container),
         demuxer: Some(opened.demuxer.into()),
-        duration: seconds(track),
+        duration: seconds(opened, track),
     }
 }
 
-fn seconds(track: &Track) -> Option<f64> {
-    let duration = track.time_base?.calc_duration(track.duration?)?;
-    Some(duration.as_secs_f64())
+/// Seconds of the track, or else of the whole file.
+fn seconds(opened: &Opened, track: &Track) -> Option<f64> {
+    let media = opened.reader.media_info();
+    let of_track = || track.time_base?.calc_duration(track.duration?);
+    let of_file = || media.time_base?.calc_duration(media.duration?);
+    of_track().or_else(of_file).map(|time| time.as_secs_f64())
 }
 
 /// Takes the pre-skip out of the Opus header: the adapter drops at most one packet's worth, here it may be any length.
@@ -231,15 +241,16 @@ fn take_pre_skip(params: &mut AudioCodecParameters) -> u64 {
 }
 
 /// Names of the codecs that symphonia recognises and cannot decode.
-fn codec_name(params: &AudioCodecParameters) -> &'static str {
+fn codec_name(params: &AudioCodecParameters) -> String {
     use symphonia::core::codecs::audio::well_known as known;
-    match params.codec {
-        known::CODEC_ID_AAC => "aac (not low complexity, or more than two channels)",
+    let surround = params.channels.as_ref().is_some_and(|channels| channels.count() > 2);
+    let name = match params.codec {
+        known::CODEC_ID_AAC => "aac",
         known::CODEC_ID_AC3 => "ac3",
         known::CODEC_ID_EAC3 => "eac3",
         known::CODEC_ID_AC4 => "ac4",
         known::CODEC_ID_DCA => "dts",
-        known::CODEC_ID_OPUS => "opus with more than two channels",
+        known::CODEC_ID_OPUS => "opus",
         known::CODEC_ID_SPEEX => "speex",
         known::CODEC_ID_TRUEHD => "truehd",
         known::CODEC_ID_WMA => "wma",
@@ -247,5 +258,6 @@ fn codec_name(params: &AudioCodecParameters) -> &'static str {
         known::CODEC_ID_TTA => "tta",
         known::CODEC_ID_MUSEPACK => "musepack",
         _ => "",
-    }
+    };
+    if surround && !name.is_empty() { format!("{name}-surround") } else { name.to_owned() }
 }
