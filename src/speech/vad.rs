@@ -268,3 +268,81 @@ impl AutoGain {
 const LOUD: f32 = 0.016;
 /// 30 dB: enough for a microphone across the room, too little to make speech out of a sound card's hiss.
 const MOST_GAIN: f32 = 31.6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stand-in for the network's opinion: frames with this score and level.
+    fn frames(of: &[(usize, f32, f32)]) -> Vec<Frame> {
+        of.iter()
+            .flat_map(|(n, score, power)| std::iter::repeat_n(Frame { score: *score, power: *power }, *n))
+            .collect()
+    }
+
+    #[test]
+    fn the_cut_is_in_the_pause_and_not_at_the_end() {
+        let cut = best_cut(&frames(&[(900, 0.9, 0.01), (30, 0.1, 1e-6), (700, 0.9, 0.01)]));
+        assert!((900..930).contains(&cut), "{cut}");
+    }
+
+    #[test]
+    fn the_later_of_two_equal_pauses_is_taken() {
+        let cut = best_cut(&frames(&[
+            (700, 0.9, 0.01),
+            (30, 0.1, 1e-6),
+            (500, 0.9, 0.01),
+            (30, 0.1, 1e-6),
+            (400, 0.9, 0.01),
+        ]));
+        assert!((1_230..1_260).contains(&cut), "{cut}");
+    }
+
+    #[test]
+    fn without_a_pause_the_quietest_place_is_taken() {
+        let cut = best_cut(&frames(&[(1_000, 0.9, 0.01), (20, 0.9, 0.002), (700, 0.9, 0.01)]));
+        assert!((1_000..1_020).contains(&cut), "{cut}");
+    }
+
+    #[test]
+    fn silence_and_clicks_are_no_utterances_and_nothing_piles_up() {
+        let mut segmenter = Segmenter::new(VadSettings::default());
+        for _ in 0..600 {
+            let mut second = vec![0.0f32; 16_000];
+            second[8_000] = 1.0;
+            assert!(segmenter.push(&second).is_empty());
+            assert!(segmenter.buffer.len() < 16_000 * 2 && segmenter.frames.len() < 200);
+        }
+        assert!(segmenter.finish().is_empty());
+    }
+
+    #[test]
+    fn anything_at_all_may_be_pushed_and_no_sample_comes_out_twice() {
+        let mut segmenter = Segmenter::new(VadSettings { threshold: 0.0, ..VadSettings::default() });
+        // Every frame counts as voice: cuts at the longest utterance, one after the other.
+        let samples: Vec<f32> = (0..16_000 * 70 + 100)
+            .map(|n| {
+                if n % 4_001 == 0 {
+                    f32::NAN
+                } else {
+                    ((n as f32) * 0.05).sin() * if n % 48_000 < 4_000 { 0.0 } else { 3.0 }
+                }
+            })
+            .collect();
+        let mut out: Vec<Utterance> = samples.chunks(999).flat_map(|c| segmenter.push(c)).collect();
+        out.extend(segmenter.finish());
+        let total: usize = out.iter().map(|u| u.samples().len()).sum();
+        assert_eq!(total, samples.len(), "all of it, once");
+        assert!(out.windows(2).all(|w| (w[0].end() - w[1].start()).abs() < 1e-9));
+        assert!(out.iter().all(|u| u.seconds() <= 28.02 && u.samples().iter().all(|s| s.abs() <= 1.0)));
+    }
+
+    #[test]
+    fn the_rest_of_a_recording_that_fills_no_frame_is_kept() {
+        let mut segmenter = Segmenter::new(VadSettings { threshold: 0.0, min_speech: 0.0, ..VadSettings::default() });
+        assert!(segmenter.push(&[0.1; 300]).is_empty());
+        let out = segmenter.finish();
+        assert_eq!(out.iter().map(|u| u.samples().len()).sum::<usize>(), 300);
+        assert_eq!(segmenter.push(&[0.1; 10]).len(), 0, "as new");
+    }
+}

@@ -76,9 +76,10 @@ impl Hypothesis {
         self.stop != Stop::EndOfText || self.avg_logprob < GUESSWORK
     }
 
-    /// The model hears no speech and does not believe in its own text either.
+    /// The model hears no speech and does not believe in its own text either. Measured with base and tiny.en: speech in
+    /// noise has a no-speech probability up to 0.2, noise and music 0.3 to 0.9; their texts -0.5 to -1.4.
     pub fn is_no_speech(&self) -> bool {
-        self.no_speech > 0.6 && self.avg_logprob < GUESSWORK
+        self.no_speech > 0.6 && self.avg_logprob < DOUBTFUL || self.no_speech > 0.25 && self.avg_logprob < GUESSWORK
     }
 
     /// The better of two: one that ended by itself, then the likelier.

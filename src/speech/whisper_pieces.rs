@@ -33,7 +33,7 @@ pub(super) fn segments(context: &WhisperContext, heard: &Hypothesis, clock: &Clo
     let mut close = |start: f64, end: f64, run: &mut Vec<Token>| {
         let tokens: Vec<i32> = run.iter().map(|t| t.id as i32).collect();
         let text = text(context, &tokens);
-        if !text.trim().is_empty() {
+        if !text.trim().is_empty() && !is_annotation(&text) {
             let start = start.max(out.last().map_or(0.0, |s: &Segment| s.end));
             out.push(Segment {
                 start,
@@ -60,6 +60,25 @@ pub(super) fn segments(context: &WhisperContext, heard: &Hypothesis, clock: &Clo
     }
     close(start, clock.speech.1, &mut run);
     out
+}
+
+/// Whether a text is only Whisper's description of a sound, as in "[BEEP]", "(soft music)", "*sighs*" or "♪": bracketed from
+/// end to end, or without a letter or digit. Brackets inside a sentence stay.
+pub(super) fn is_annotation(text: &str) -> bool {
+    let mut depth = 0usize;
+    let mut outside = false;
+    let mut starred = false;
+    for c in text.chars() {
+        match c {
+            '[' | '(' | '（' | '【' | '［' => depth += 1,
+            ']' | ')' | '）' | '】' | '］' => depth = depth.saturating_sub(1),
+            '*' => starred = !starred,
+            c if c.is_alphanumeric() && depth == 0 && !starred => outside = true,
+            _ => {}
+        }
+    }
+    // Something that never closes is no annotation: better a stray bracket than a lost word.
+    !outside && depth == 0 && !starred
 }
 
 /// Text of some tokens. Bytes that are no UTF-8 (a character cut off by the cap) become the replacement character.
@@ -90,10 +109,10 @@ pub(super) fn add_words(
             let range = at + group.start..at + group.end;
             let word = text(context, &segment.tokens[group]).trim().to_owned();
             let end = ends[range.clone()].last().copied().unwrap_or(before).max(before);
-            let start = levels.onset(before, end);
+            let (start, stop) = levels.sounding(before, end);
             let probability = logprobs[range.clone()].iter().map(|l| l.exp()).sum::<f32>() / range.len().max(1) as f32;
             if !word.is_empty() {
-                segment.words.push(Word { start: piece.start() + start, end: piece.start() + end, word, probability });
+                segment.words.push(Word { start: piece.start() + start, end: piece.start() + stop, word, probability });
             }
             before = end;
         }
@@ -137,14 +156,19 @@ impl Levels {
         Levels(samples.chunks(Self::STEP).map(power).collect())
     }
 
-    /// Where sound starts between two times: a word does not begin in the pause before it. Seconds.
-    fn onset(&self, from: f64, to: f64) -> f64 {
+    /// The sounding part of a stretch, seconds: a word neither begins in the pause before it nor lasts through the one
+    /// behind it. Pauses under 30 ms are part of speech (stops).
+    fn sounding(&self, from: f64, to: f64) -> (f64, f64) {
         let range = ((from * 100.0) as usize).min(self.0.len())..((to * 100.0) as usize).min(self.0.len());
         let levels = &self.0[range];
         let most = levels.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         // 25 dB under the loudest of the word is a pause.
-        let quiet = levels.iter().take_while(|l| **l < most - 25.0).count();
-        if quiet >= 3 { (from + quiet as f64 / 100.0).min(to) } else { from }
+        let quiet = |level: &&f32| **level < most - 25.0;
+        let before = levels.iter().take_while(quiet).count();
+        let after = levels.iter().rev().take_while(quiet).count();
+        let start = if before >= 3 { from + before as f64 / 100.0 } else { from };
+        let end = if after >= 3 { to - after as f64 / 100.0 } else { to };
+        if start < end { (start, end) } else { (from, to) }
     }
 }
 
@@ -177,3 +201,30 @@ pub(super) fn prompt_tokens(context: &WhisperContext, prompt: Option<&str>, voca
 
 /// Tokens of vocabulary: beyond about a hundred the names at the far end no longer help, and every token costs time.
 const MOST_VOCABULARY: usize = 110;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_of_sounds_are_not_words() {
+        for text in ["[BLANK_AUDIO]", " (soft music)", "*sighs*", "♪♪", "[Music] (whistling).", "...", "（音楽）"]
+        {
+            assert!(is_annotation(text), "{text}");
+        }
+        for text in ["Yes.", "the array [0] is empty", "(so he said", "5 * 3", "[Music] Hello", "好"] {
+            assert!(!is_annotation(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_timed_by_its_sound() {
+        // 0.5 s silence, 0.5 s tone, 0.5 s silence.
+        let tone = (0..8_000).map(|n| (n as f32 * 0.3).sin() * 0.5);
+        let silence = || std::iter::repeat_n(0.0, 8_000);
+        let samples: Vec<f32> = silence().chain(tone).chain(silence()).collect();
+        let (start, end) = Levels::of(&samples).sounding(0.2, 1.4);
+        assert!((start - 0.5).abs() < 0.02 && (end - 1.0).abs() < 0.02, "{start} {end}");
+        assert_eq!(Levels::of(&samples).sounding(0.6, 0.9), (0.6, 0.9));
+    }
+}

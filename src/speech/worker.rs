@@ -221,3 +221,134 @@ fn answer<T>(
     let _ = reply.send(result);
     survived
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    /// Waits until cancelled when asked for a prompt of "wait", panics at "panic", else answers at once.
+    struct Scripted(Arc<AtomicUsize>);
+
+    impl Recognizer for Scripted {
+        fn recognize(
+            &mut self,
+            _: &Utterance,
+            options: &SpeechOptions,
+            cancel: &CancellationToken,
+        ) -> Result<Transcript, SpeechError> {
+            match options.prompt.as_deref() {
+                Some("wait") => {
+                    while !cancel.is_cancelled() {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    Err(SpeechError::Cancelled)
+                }
+                Some("panic") => panic!("as asked"),
+                _ => Ok(Transcript { language: Some(Lang::ENGLISH), ..Transcript::default() }),
+            }
+        }
+
+        fn detect_language(&mut self, _: &Utterance, _: &CancellationToken) -> Result<(Lang, f32), SpeechError> {
+            Ok((Lang::ENGLISH, 1.0))
+        }
+    }
+
+    impl Drop for Scripted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn pool(recognizers: usize, queue: usize) -> (Recognizers, Arc<AtomicUsize>) {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let count = alive.clone();
+        let settings = PoolSettings { recognizers, threads_each: 1, queue };
+        let pool = Recognizers::start_with(settings, move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(Box::new(Scripted(count.clone())) as Box<dyn Recognizer>)
+        });
+        (pool.expect("threads start"), alive)
+    }
+
+    fn utterance() -> Utterance {
+        Utterance::whole(vec![0.0; 160], 0.0).expect("not empty")
+    }
+
+    fn asking(what: &str) -> SpeechOptions {
+        SpeechOptions { prompt: Some(what.to_owned()), ..SpeechOptions::default() }
+    }
+
+    async fn until(what: impl Fn() -> bool) {
+        for _ in 0..5_000 {
+            if what() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("it never came true");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_says_so_and_a_cancelled_job_makes_room() {
+        let (pool, _) = pool(1, 1);
+        let cancel = CancellationToken::new();
+        let running = pool.try_submit(utterance(), asking("wait"), cancel.clone()).expect("a place");
+        // The thread takes the first job at its own time.
+        let waiting = loop {
+            if let Ok(reply) = pool.try_submit(utterance(), asking("hello"), CancellationToken::new()) {
+                break reply;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        assert_eq!(pool.try_submit(utterance(), asking("hello"), CancellationToken::new()).err(), Some(QueueFull));
+        cancel.cancel();
+        assert!(matches!(running.await, Ok(Err(SpeechError::Cancelled))));
+        assert!(matches!(waiting.await, Ok(Ok(_))));
+    }
+
+    #[tokio::test]
+    async fn dropping_the_future_frees_the_thread() {
+        let (pool, _) = pool(1, 1);
+        let work = pool.recognize(utterance(), asking("wait"), CancellationToken::new());
+        assert!(tokio::time::timeout(Duration::from_millis(50), work).await.is_err());
+        let next = pool.recognize(utterance(), asking("hello"), CancellationToken::new());
+        assert!(tokio::time::timeout(Duration::from_secs(10), next).await.expect("the thread is free").is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_that_job_alone() {
+        let (pool, alive) = pool(1, 1);
+        let error =
+            pool.recognize(utterance(), asking("panic"), CancellationToken::new()).await.expect_err("it panics");
+        assert!(error.to_string().contains("as asked"), "{error}");
+        assert!(pool.recognize(utterance(), asking("hello"), CancellationToken::new()).await.is_ok());
+        assert_eq!(alive.load(Ordering::SeqCst), 1, "one went, one came");
+    }
+
+    #[tokio::test]
+    async fn the_last_handle_takes_the_threads_along() {
+        let (pool, alive) = pool(3, 2);
+        let other = pool.clone();
+        drop(pool);
+        assert!(other.detect_language(utterance(), CancellationToken::new()).await.is_ok());
+        assert_eq!(alive.load(Ordering::SeqCst), 3);
+        drop(other);
+        until(|| alive.load(Ordering::SeqCst) == 0).await;
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_caller_does_not_wait_for_a_place() {
+        let (pool, _) = pool(1, 1);
+        let stop = CancellationToken::new();
+        let _running = pool.try_submit(utterance(), asking("wait"), stop.clone());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let _queued = pool.try_submit(utterance(), asking("wait"), stop.clone());
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let result = pool.recognize(utterance(), asking("hello"), cancel).await;
+        assert!(matches!(result, Err(SpeechError::Cancelled)));
+        stop.cancel();
+    }
+}
