@@ -2,3 +2,4 @@
 
 mod llm_real;
 mod support;
+mod clean_model;
