@@ -109,12 +109,12 @@ pub struct Track {
 }
 
 impl Track {
-    /// Joins the cues (space between, none in unspaced languages, blank line at paragraphs).
+    /// Joins the cues (space between, none in unspaced languages or after a line break, blank line at paragraphs).
     pub fn new(language: Lang, cues: Vec<Cue>) -> Self {
         let mut text = String::new();
         for cue in cues.iter().filter(|cue| !cue.text.is_empty()) {
             if !text.is_empty() {
-                text.push_str(match (cue.paragraph, language.is_unspaced()) {
+                text.push_str(match (cue.paragraph, language.is_unspaced() || text.ends_with('\n')) {
                     (true, _) => "\n\n",
                     (false, true) => "",
                     (false, false) => " ",

@@ -21,3 +21,4 @@ mod speech_support;
 mod speech_times;
 mod speech_vad;
 mod speech_words;
+mod clean_model;

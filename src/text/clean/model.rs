@@ -6,7 +6,7 @@ use super::grammar::{self, Rules};
 use super::rules::{self, Ending, Place, Start, begins_after};
 use super::script::{Marks, is_mark, is_quote_or_bracket};
 use super::units::{Gap, Unit, join, parse};
-use super::{fidelity, prompt};
+use super::{WrittenText, fidelity, prompt};
 use crate::language::Lang;
 use crate::outcome::{CleanEngine, Finish, Style};
 use crate::text::llm::{Capabilities, ChatRequest, Client, LlmError};
@@ -28,6 +28,7 @@ pub struct Job<'a> {
     pub fillers: &'a Fillers,
     pub lang: Lang,
     pub style: Style,
+    pub written_text: WrittenText,
     pub slot: Option<u32>,
     pub timeout: Duration,
     pub cancel: &'a CancellationToken,
@@ -114,9 +115,15 @@ impl Job<'_> {
         done
     }
 
+    /// The style that keeps words: a rewrite starts from the tidy text, which it falls back to.
+    fn word_style(&self) -> Style {
+        if self.style == Style::Rewrite { Style::Tidy } else { self.style }
+    }
+
     /// Cleans one window; gives the units, the index of each in the window, and what made them.
     async fn window(&self, window: &[Unit], place: Place) -> (Vec<Unit>, Vec<usize>, CleanEngine) {
-        if !self.problems.counts().given_up && !self.cancel.is_cancelled() {
+        let written = self.written_text == WrittenText::Rules && rules::is_written(window, self.lang);
+        if !written && !self.problems.counts().given_up && !self.cancel.is_cancelled() {
             match self.ask(window, place).await {
                 Ok(answer) => return answer,
                 Err(failure) => self.problems.note(&failure),
@@ -128,7 +135,7 @@ impl Job<'_> {
     }
 
     async fn ask(&self, window: &[Unit], place: Place) -> Result<(Vec<Unit>, Vec<usize>, CleanEngine), Failure> {
-        let deletions = if self.style == Style::Tidy { self.fillers.deletions(window) } else { Vec::new() };
+        let deletions = if self.word_style() == Style::Tidy { self.fillers.deletions(window) } else { Vec::new() };
         let marks = Marks::of(self.lang);
         let paragraphs = window.len() >= PARAGRAPH_UNITS;
         let text = join(window);
@@ -136,7 +143,7 @@ impl Job<'_> {
             .filter(|_| self.capabilities.grammar);
         let mut engine = if grammar.is_some() { CleanEngine::Grammar } else { CleanEngine::Checked };
         let mut request = ChatRequest {
-            messages: prompt::messages(self.style, self.lang, &text),
+            messages: prompt::messages(self.word_style(), self.lang, &text),
             max_tokens: token_limit(&text, window.len()),
             temperature: 0.0,
             grammar,

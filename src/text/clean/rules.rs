@@ -38,6 +38,22 @@ pub struct Place {
     pub ending: Ending,
 }
 
+/// Sentences of more words than this without any mark inside are not written text.
+const LONGEST_UNMARKED: usize = 30;
+
+/// Whether the text is written already: its last sentence has a mark, rules would change nothing, and no stretch
+/// without marks is long.
+pub fn is_written(units: &[Unit], lang: Lang) -> bool {
+    let mut ruled = units.to_vec();
+    apply(&mut ruled, lang, Place::default());
+    let mut unmarked = 0;
+    let marked = units.iter().all(|unit| {
+        unmarked = if unit.trail.is_empty() { unmarked + 1 } else { 0 };
+        unmarked <= LONGEST_UNMARKED
+    });
+    ruled == units && marked && units.last().is_some_and(|unit| unit.trail.chars().any(is_terminal))
+}
+
 /// Adds sentence case and missing final marks.
 pub fn apply(units: &mut [Unit], lang: Lang, place: Place) {
     sentence_case(units, lang, place.start);
