@@ -22,3 +22,6 @@ mod speech_times;
 mod speech_vad;
 mod speech_words;
 mod clean_model;
+mod cli_faults;
+mod cli_misc;
+mod cli_transcribe;

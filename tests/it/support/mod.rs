@@ -1,5 +1,6 @@
 //! Helpers shared by the integration tests.
 
+pub mod cli;
 pub mod fake;
 pub mod llama;
 pub mod servers;
