@@ -80,10 +80,10 @@ pub enum Port {
     Exactly(u16),
 }
 
-impl From<u16> for Port {
-    /// 0 is any free port, as in a bind; others are meant exactly.
-    fn from(port: u16) -> Self {
-        if port == 0 { Port::Any } else { Port::Exactly(port) }
+impl Port {
+    /// 0 is any free port, as in a bind; another one is preferred.
+    pub fn preferred(port: u16) -> Self {
+        if port == 0 { Port::Any } else { Port::Prefer(port) }
     }
 }
 
@@ -97,6 +97,13 @@ pub enum GpuLayers {
     All,
     /// This many; 0 is CPU only.
     Count(u32),
+}
+
+impl From<i32> for GpuLayers {
+    /// Negative is `Auto`.
+    fn from(layers: i32) -> Self {
+        u32::try_from(layers).map_or(GpuLayers::Auto, GpuLayers::Count)
+    }
 }
 
 /// A key that never shows in logs.

@@ -35,7 +35,7 @@ async fn a_server_starts_says_so_answers_and_ends() {
     let mut said = Vec::new();
     let cancel = CancellationToken::new();
     let mut settings = settings(dir.path());
-    settings.port = Port::Prefer(free_port());
+    settings.port = Port::preferred(free_port());
     let server = ensure(&settings, &mut |line: &str| said.push(line.to_owned()), &cancel).await.expect("server");
     assert!(!server.shared() && server.is_running());
     assert!(
