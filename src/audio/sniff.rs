@@ -210,4 +210,17 @@ mod tests {
     fn a_character_cut_by_the_window_is_still_text() {
         assert_eq!(sniff(&"ü".repeat(9).as_bytes()[..17]), Kind::NotAudio("it is a text file"));
     }
+
+    proptest::proptest! {
+        // The parent calls this too.
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            start in 0..SIGNATURES.len(), cut in 0_usize..16, rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600)
+        ) {
+            let signature = SIGNATURES[start].0;
+            let mut head = signature[..cut.min(signature.len())].to_vec();
+            head.extend(&rest);
+            sniff(&head);
+        }
+    }
 }

@@ -115,7 +115,8 @@ struct Worker {
     limits: Limits,
     max_seconds: f64,
     max_decoded_bytes: u64,
-    /// Copies a pipe to the process.
+    /// Copies a pipe to the process. It ends with the process, or, where it waits for a pipe that stays silent, with the
+    /// next byte.
     feeder: Option<JoinHandle<io::Result<()>>>,
 }
 

@@ -51,19 +51,20 @@ const FORMATS: &[Format] = &[
         "mp4",
         &["-c:a", "aac", "-b:a", "128k", "-movflags", "frag_keyframe+empty_moov"],
         "mp4/aac",
-        (&[44_100], 800),
+        (&[32_000], 1100),
     ),
-    padded("mkv aac", "mkv", &["-c:a", "aac", "-b:a", "128k"], "mkv/aac", (&[44_100], 800)),
-    padded("adts", "aac", &["-c:a", "aac", "-b:a", "128k"], "adts/aac", (&[44_100], 800)),
+    padded("mkv aac", "mkv", &["-c:a", "aac", "-b:a", "128k"], "mkv/aac", (&[32_000], 1100)),
+    padded("adts", "aac", &["-c:a", "aac", "-b:a", "128k"], "adts/aac", (&[32_000], 1100)),
     // Through ffmpeg: at this rate the stream may be HE-AAC and need not say so.
     padded("slow adts", "aac", &["-c:a", "aac", "-b:a", "64k"], "adts/aac (ffmpeg)", (&[16_000], 2200)),
     // Through ffmpeg.
-    padded("ac3", "ac3", &["-c:a", "ac3", "-b:a", "192k"], "ac3 (ffmpeg)", (&[48_000], 400)),
-    padded("eac3 in mkv", "mkv", &["-c:a", "eac3", "-b:a", "192k"], "mkv/eac3 (ffmpeg)", (&[48_000], 400)),
+    padded("ac3", "ac3", &["-c:a", "ac3", "-b:a", "192k"], "ac3 (ffmpeg)", (&[32_000], 600)),
+    padded("eac3 in mkv", "mkv", &["-c:a", "eac3", "-b:a", "192k"], "mkv/eac3 (ffmpeg)", (&[32_000], 600)),
     padded("wma", "wma", &["-c:a", "wmav2", "-b:a", "128k"], "asf (WMA) (ffmpeg)", (&[44_100], 800)),
 ];
 
-/// Containers that do not say how long the encoder's delay and padding are; ffmpeg keeps them too.
+/// Containers that do not say how long the encoder's delay and padding are; ffmpeg keeps them too. At 32 kHz the delay
+/// is a whole number of samples at 16 kHz.
 const fn padded(
     name: &'static str,
     extension: &'static str,

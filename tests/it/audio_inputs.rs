@@ -267,6 +267,16 @@ fn without_ffmpeg_the_error_names_the_codec() {
     }
 }
 
+/// Debian's ffmpeg has no AMR encoder either: two seconds of empty 12.2 kbit/s frames (RFC 4867 section 5).
+#[test]
+fn amr_goes_through_ffmpeg() {
+    let mut amr = b"#!AMR\n".to_vec();
+    (0..100).for_each(|_| amr.extend([0x3C].iter().chain(&[0; 31])));
+    let decoded = decode(Input::Bytes(amr.into()), &settings()).unwrap();
+    assert_eq!((decoded.info.format.as_str(), decoded.info.rate), ("amr (ffmpeg)", 8_000));
+    assert_eq!(decoded.samples.len(), 32_000);
+}
+
 /// There is no free HE-AAC encoder in Debian: an AAC-LC file at a low rate whose header is rewritten to say HE-AAC. Its
 /// core is what it was, so that decoders without SBR give the chirp back.
 #[test]
