@@ -26,7 +26,7 @@ mod units;
 pub use disfluency::{Deletion, Fillers};
 pub use guards::{digit_groups, is_talk};
 pub use fidelity::{align_words, words};
-pub use prompt::static_prefix;
+pub use prompt::{defused, static_prefix};
 pub use settings::{CleanSettings, Numbers, SpokenPunctuation, WrittenText};
 
 use crate::language::Lang;
