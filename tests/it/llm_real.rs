@@ -140,3 +140,25 @@ async fn a_wrong_key_is_refused_without_showing_it() {
     assert!(matches!(error, LlmError::Status { status: 401, .. }), "{error}");
     assert!(!format!("{error} {error:?}").contains("wrong-secret"), "{error:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_program_does_not_cost_the_first_its_warm_prefixes() {
+    let llama = Llama::start(SMOL);
+    let never = CancellationToken::new();
+    let first = client(&llama, "");
+    let prefix =
+        |task: &str| vec![Message { role: Role::System, content: format!("You {task} sentences. ").repeat(40) }];
+    let tasks = [(0, prefix("sort")), (1, prefix("tidy up"))];
+    for (slot, messages) in &tasks {
+        first.warm_up(messages, Some(*slot), &never).await.expect("warm up");
+    }
+    // Its probe runs a token in one of the two slots.
+    client(&llama, "").capabilities().await.expect("capabilities");
+    for (slot, messages) in tasks {
+        let messages = [messages, user("Hello.")].concat();
+        let ask = ScoreRequest { messages, labels: vec!["a".to_owned()], slot: Some(slot), timeout: None };
+        let scores = first.score(&ask, &never).await.expect("score");
+        let (prompt, cached) = (scores.prompt_tokens.expect("counted"), scores.cached_tokens.expect("counted"));
+        assert!(prompt > 150 && cached + 30 > prompt, "slot {slot}: {cached} of {prompt} tokens came from the cache");
+    }
+}

@@ -59,7 +59,13 @@ pub(super) async fn run(
     if !found.native {
         found.model = first_model(transport, deadline).await?;
     }
-    found.grammar = obeys_grammar(transport, model.or(found.model.as_deref()), deadline).await?;
+    let model = model.or(if found.native { None } else { found.model.as_deref() });
+    found.grammar = match obeys_grammar(transport, model, deadline).await {
+        // Refused. A 500 of llama.cpp is trouble; of others it may well be the unknown field.
+        Err(LlmError::Status { status: 400 | 404 | 422, .. }) => false,
+        Err(LlmError::Status { status: 500, .. }) if !found.native => false,
+        answer => answer?,
+    };
     tracing::debug!(?found, "probed");
     Ok(found)
 }
@@ -85,7 +91,7 @@ async fn first_model(transport: &Transport, deadline: Instant) -> Result<Option<
     }
 }
 
-/// One token under a grammar that allows only "Z". Servers that do not know the field ignore it or refuse it.
+/// One token under a grammar that allows only "Z". Servers that do not know the field ignore it or refuse the request.
 async fn obeys_grammar(transport: &Transport, model: Option<&str>, deadline: Instant) -> Result<bool, LlmError> {
     let mut body = json!({
         "messages": [{"role": "user", "content": "Say hello."}],
@@ -98,9 +104,6 @@ async fn obeys_grammar(transport: &Transport, model: Option<&str>, deadline: Ins
     if let Some(model) = model {
         body["model"] = json!(model);
     }
-    match transport.post("/v1/chat/completions", &body, deadline).await {
-        Ok(answer) => Ok(answer.pointer("/choices/0/message/content").and_then(Value::as_str) == Some("Z")),
-        Err(LlmError::Status { status: 400 | 404 | 422, .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let answer = transport.post("/v1/chat/completions", &body, deadline).await?;
+    Ok(answer.pointer("/choices/0/message/content").and_then(Value::as_str) == Some("Z"))
 }

@@ -11,6 +11,9 @@ use reqwest::Response;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
+/// Longest line of a stream; a real one holds one token. The parser reads an unfinished line again with every chunk.
+const MAX_LINE: usize = 256 << 10;
+
 /// How long to wait for the rest of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
@@ -111,12 +114,12 @@ impl<'a> Reader<'a> {
         patience: Patience,
         on_delta: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(), Cut> {
-        let mut left = MAX_BODY;
-        // The parser keeps a line until it ends; the limit bounds that too.
+        let (mut total, mut line) = (0, 0);
         let bytes = response.bytes_stream().map(move |chunk| {
             let chunk = chunk.map_err(Broken::Connection)?;
-            left = left.checked_sub(chunk.len()).ok_or(Broken::TooBig)?;
-            Ok(chunk)
+            total += chunk.len();
+            line = chunk.iter().rposition(|byte| *byte == b'\n').map_or(line + chunk.len(), |at| chunk.len() - at);
+            if total > MAX_BODY || line > MAX_LINE { Err(Broken::TooBig) } else { Ok(chunk) }
         });
         let mut events = bytes.eventsource();
         loop {

@@ -42,6 +42,8 @@ impl Transport {
             .connect_timeout(endpoint.connect_timeout)
             // A redirect would carry the text to a server nobody configured.
             .redirect(reqwest::redirect::Policy::none())
+            // llama-server closes idle connections after 5 s; a request sent at that moment would be lost.
+            .pool_idle_timeout(Duration::from_secs(2))
             .tcp_nodelay(true);
         if is_local(&base) {
             // A proxy from the environment is for the outside world.

@@ -38,16 +38,18 @@ pub fn free_port() -> u16 {
 }
 
 /// Held while a test keeps both cores busy, so that tests which measure time do not measure each other.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub struct Alone(#[expect(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
+
+pub fn alone() -> Alone {
     static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    Alone(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A running llama-server, two slots of 2048 tokens; dropping it ends it.
 pub struct Llama {
     child: Child,
     pub base_url: String,
-    _alone: MutexGuard<'static, ()>,
+    _alone: Alone,
 }
 
 impl Llama {
@@ -58,7 +60,7 @@ impl Llama {
             .arg("-m")
             .arg(model(model_name))
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-            .args(["-c", "4096", "-np", "2", "-t", "2", "-ngl", "0", "--cache-ram", "0", "--offline", "--no-ui"])
+            .args(["-c", "4096", "-np", "2", "-t", "1", "-ngl", "0", "--cache-ram", "64", "--offline", "--no-ui"])
             .args(["--alias", "test-model"])
             .env("LLAMA_API_KEY", KEY)
             .stdout(Stdio::null())
