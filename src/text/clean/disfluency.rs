@@ -96,7 +96,8 @@ impl Fillers {
         found
     }
 
-    fn is_number(&self, word: &str) -> bool {
+    /// Whether `word` (folded) is a number: never taken for a repetition.
+    pub fn is_number(&self, word: &str) -> bool {
         word.chars().any(char::is_numeric) || self.numbers.contains(&word)
     }
 }

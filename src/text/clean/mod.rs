@@ -10,6 +10,7 @@ mod chunks;
 mod disfluency;
 mod fidelity;
 mod grammar;
+mod guards;
 mod model;
 mod prepare;
 mod prompt;
@@ -23,8 +24,9 @@ mod settings;
 mod units;
 
 pub use disfluency::{Deletion, Fillers};
+pub use guards::{digit_groups, is_talk};
 pub use fidelity::{align_words, words};
-pub use prompt::static_prefix;
+pub use prompt::{defused, static_prefix};
 pub use settings::{CleanSettings, Numbers, SpokenPunctuation, WrittenText};
 
 use crate::language::Lang;
@@ -127,20 +129,19 @@ impl Cleaner {
             written_text: self.settings.written_text,
             slot: self.settings.slot.filter(|_| self.settings.concurrency <= 1),
             timeout: self.settings.timeout,
+            concurrency: self.settings.concurrency,
             cancel,
             problems: &problems,
         };
-        let (mut units, engine) = all_runs(&job, &units, place(request), self.settings.concurrency).await;
-        if request.style != Style::Rewrite {
-            rules::pair_opening_marks(&mut units, request.lang);
-            return (cleaned(request, engine, cues_of(request.cues, &units)), warnings(&problems.counts()));
+        if request.style == Style::Rewrite {
+            let done = rewrite::rewrite(&job, &units, place(request), &self.settings.vocabulary).await;
+            let mut all = warnings(&problems.counts());
+            all.extend(refusal(&done.refused));
+            return (cleaned(request, done.engine, cues_of(request.cues, &done.units)), all);
         }
-        let tidied = cues_of(request.cues, &units);
-        let guards = rewrite::Guards { vocabulary: &self.settings.vocabulary, fillers: &fillers };
-        let (cues, engine, rejected) = rewrite::rewrite(&job, &guards, tidied, engine).await;
-        let mut all = warnings(&problems.counts());
-        all.extend(rejected);
-        (cleaned(request, engine, cues), all)
+        let (mut units, engine) = all_runs(&job, &units, place(request)).await;
+        rules::pair_opening_marks(&mut units, request.lang);
+        (cleaned(request, engine, cues_of(request.cues, &units)), warnings(&problems.counts()))
     }
 
     async fn server(&self, cancel: &CancellationToken) -> Result<(&Client, Capabilities), String> {
@@ -165,8 +166,8 @@ fn place(request: &CleanRequest) -> Place {
     }
 }
 
-/// Cleans all runs, `concurrency` at a time, in order.
-async fn all_runs(job: &Job<'_>, units: &[Unit], place: Place, concurrency: usize) -> (Vec<Unit>, CleanEngine) {
+/// Cleans all runs, as many at a time as the job says, in order.
+async fn all_runs(job: &Job<'_>, units: &[Unit], place: Place) -> (Vec<Unit>, CleanEngine) {
     let runs = chunks::runs(units);
     let last = runs.len().saturating_sub(1);
     let work = runs.into_iter().enumerate().map(|(index, run)| {
@@ -174,7 +175,7 @@ async fn all_runs(job: &Job<'_>, units: &[Unit], place: Place, concurrency: usiz
         let ending = if index == last { place.ending } else { Ending::Closed };
         job.run(units, run, Place { start, ending })
     });
-    let pieces: Vec<Piece> = stream::iter(work).buffered(concurrency.max(1)).collect().await;
+    let pieces: Vec<Piece> = stream::iter(work).buffered(job.concurrency.max(1)).collect().await;
     let mut all = Vec::with_capacity(units.len());
     let mut engine = CleanEngine::None;
     for piece in pieces {
@@ -217,6 +218,16 @@ fn unavailable(reason: &str) -> String {
     format!("The text was cleaned by rules only: {reason}.")
 }
 
+fn refusal(reasons: &[&'static str]) -> Option<Warning> {
+    let first = reasons.first()?;
+    let message = format!("The rewrite was refused in {} and the text tidied instead: {first}.", places(reasons.len()));
+    Some(Warning::new(WarningCode::RewriteRejected, message))
+}
+
+fn places(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "place" } else { "places" })
+}
+
 fn warnings(counts: &Counts) -> Vec<Warning> {
     let mut all = Vec::new();
     if let Some(reason) = counts.reason.as_deref() {
@@ -225,11 +236,7 @@ fn warnings(counts: &Counts) -> Vec<Warning> {
     if counts.rejected > 0 {
         all.push(Warning::new(
             WarningCode::CleanupRejected,
-            format!(
-                "The model's text was not what was said in {} place{}; rules were used there.",
-                counts.rejected,
-                if counts.rejected == 1 { "" } else { "s" }
-            ),
+            format!("The model's text was not what was said in {}; rules were used there.", places(counts.rejected)),
         ));
     }
     all

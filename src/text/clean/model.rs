@@ -31,6 +31,7 @@ pub struct Job<'a> {
     pub written_text: WrittenText,
     pub slot: Option<u32>,
     pub timeout: Duration,
+    pub concurrency: usize,
     pub cancel: &'a CancellationToken,
     pub problems: &'a Problems,
 }
