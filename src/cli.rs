@@ -1,8 +1,8 @@
 //! clap types only: what may be typed. No logic.
 
 use crate::config::{Profile, Tiers};
-use crate::output::Format;
 use crate::outcome::{Route, Style};
+use crate::output::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 

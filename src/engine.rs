@@ -10,10 +10,10 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::models::{self, Role, Store};
 use crate::outcome::*;
+use crate::speech::SpeechOptions;
 use crate::speech::vad::VadSettings;
 use crate::speech::whisper::Model;
 use crate::speech::worker::Recognizers;
-use crate::speech::SpeechOptions;
 use crate::text::clean::Cleaner;
 use crate::text::intent::{self, Classifier, RouteSet};
 use crate::text::translate::Translator;
@@ -82,7 +82,12 @@ impl Engine {
         let Start { config, needs, channels, program, notice } = start;
         let routes = Arc::new(settings::routes(&config)?);
         let store = Store::new(models::cache_dir(), config.models.folders.clone());
-        let tiers = TierSet::start(&config, needs, &routes, tiers::Context { store: store.clone(), program: program.clone(), notice: notice.clone() });
+        let tiers = TierSet::start(
+            &config,
+            needs,
+            &routes,
+            tiers::Context { store: store.clone(), program: program.clone(), notice: notice.clone() },
+        );
         let recognizers = if needs.speech {
             let settings = config.clone();
             let load = move || load_speech(&settings, &store, &notice);
@@ -148,7 +153,8 @@ impl Engine {
         match self.tiers.client(Tier::Light).await {
             Ok(client) => (Cleaner::new(Some(client), settings), None),
             Err(reason) => {
-                let warning = Warning::new(WarningCode::CleanupUnavailable, format!("rules cleaned the text: {reason}"));
+                let warning =
+                    Warning::new(WarningCode::CleanupUnavailable, format!("rules cleaned the text: {reason}"));
                 (Cleaner::new(None, settings), Some(warning))
             }
         }
@@ -158,12 +164,17 @@ impl Engine {
     pub(crate) async fn translator(&self) -> Result<Translator, Warning> {
         let client = self.tiers.client(self.config.translation.tier).await;
         client
-            .map(|client| Translator::new(client, settings::translate(&self.config)))
+            .map(|client| Translator::new(Some(client), settings::translate(&self.config)))
             .map_err(|reason| Warning::new(WarningCode::TranslationUnavailable, format!("not translated: {reason}")))
     }
 
     /// The intent of `text`. Never fails: at worst the default route, with the reason.
-    pub(crate) async fn decide(&self, route: Route, text: &str, cancel: &CancellationToken) -> (Intent, Option<Warning>) {
+    pub(crate) async fn decide(
+        &self,
+        route: Route,
+        text: &str,
+        cancel: &CancellationToken,
+    ) -> (Intent, Option<Warning>) {
         if route == Route::Agent {
             return (intent::forced(&self.routes, Action::Heavy), None);
         }

@@ -80,7 +80,13 @@ impl Error {
             Error::Speech(_) | Error::Unfit { .. } => Exit::Failure,
             Error::Model(_) | Error::Server(_) => Exit::Model,
             Error::Output(_) => Exit::Output,
-            Error::Some { failed, total, worst } => if failed == total { *worst } else { Exit::Partial },
+            Error::Some { failed, total, worst } => {
+                if failed == total {
+                    *worst
+                } else {
+                    Exit::Partial
+                }
+            }
         }
     }
 }

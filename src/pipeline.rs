@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::language::{Lang, LanguageChoice};
 use crate::outcome::*;
 use crate::speech::vad::Segmenter;
-use crate::text::clean::{CleanRequest, MoreFollows};
 use crate::speech::{Segment, SpeechError, SpeechOptions, Transcript, Utterance};
+use crate::text::clean::{CleanRequest, MoreFollows};
 use futures_util::{StreamExt, stream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -108,8 +108,7 @@ pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome
         timings.decode_ms = Some(decoded.decode_ms);
         timings.vad_ms = Some(decoded.vad_ms);
     });
-    let source =
-        SourceInfo { name: name.to_owned(), duration: Some(decoded.seconds), format: Some(decoded.format) };
+    let source = SourceInfo { name: name.to_owned(), duration: Some(decoded.seconds), format: Some(decoded.format) };
     Ok(assemble(Parts { source, transcript, cleaned, translated, intent, reply }, notes, started))
 }
 
@@ -339,6 +338,7 @@ async fn write(
     let mut engine = CleanEngine::None;
     let (mut clean_cues, mut translated_cues) = (Vec::new(), Vec::new());
     let mut lang = None;
+    let mut any_translated = false;
     let (mut clean_ms, mut translate_ms) = (0.0, 0.0);
     let mut context = String::new();
     let (mut cleaner, mut translator) = (None, None);
@@ -378,11 +378,14 @@ async fn write(
             let begun = Instant::now();
             match translator {
                 Ok(translator) => {
-                    let (track, warnings) =
-                        translator.translate(&cleaned.track.cues, Some(part.lang), to, run.cancel).await;
+                    let cues = &cleaned.track.cues;
+                    let (track, warnings) = translator.translate(cues, Some(part.lang), to, run.cancel).await;
                     warnings.into_iter().for_each(|warning| notes.warn(run, warning));
-                    (run.observer)(Event::Translated(&track.cues));
-                    translated_cues.extend(track.cues);
+                    any_translated |= track.is_some();
+                    // What could not be translated keeps its own words, so that subtitles have no hole.
+                    let cues = track.map_or_else(|| cues.clone(), |track| track.cues);
+                    (run.observer)(Event::Translated(&cues));
+                    translated_cues.extend(cues);
                 }
                 Err(warning) => notes.warn(run, warning.clone()),
             }
@@ -396,7 +399,7 @@ async fn write(
         timings.clean_ms = (style != Style::Verbatim).then_some(clean_ms);
         timings.translate_ms = translator.is_some().then_some(translate_ms);
     });
-    let translated = run.plan.translate.filter(|_| !translated_cues.is_empty()).map(|to| Track::new(to, translated_cues));
+    let translated = run.plan.translate.filter(|_| any_translated).map(|to| Track::new(to, translated_cues));
     (Some(Cleaned { style, engine, track: Track::new(lang, clean_cues) }), translated)
 }
 

@@ -26,7 +26,9 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let global = cli.global;
     match cli.command {
-        Command::Transcribe(args) => block_on(transcribe::run(load(&global, transcribe::overrides(&args))?, global, args)),
+        Command::Transcribe(args) => {
+            block_on(transcribe::run(load(&global, transcribe::overrides(&args))?, global, args))
+        }
         Command::Text(args) => block_on(text::run(load(&global, session::plan_overrides(&args.plan))?, global, args)),
         Command::Models(args) => models::run(load(&global, vec![])?, &global, args),
         Command::Doctor => block_on(doctor::run(load(&global, vec![])?)),

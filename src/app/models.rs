@@ -22,7 +22,12 @@ pub(super) fn run(loaded: Loaded, global: &Global, args: ModelsArgs) -> Result<(
     })
 }
 
-fn dispatch(config: &Config, command: ModelsCommand, shown: &Progress, cancel: &CancellationToken) -> Result<(), Error> {
+fn dispatch(
+    config: &Config,
+    command: ModelsCommand,
+    shown: &Progress,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
     let store = store(config);
     let draw = |event: Event<'_>| shown.model(event);
     match command {

@@ -1,8 +1,8 @@
 //! `bestbox transcribe`: recordings in, one after the other, one engine around them.
 
+use super::Override;
 use super::progress::Progress;
 use super::session::{Overrides, Session, plan_overrides, sink};
-use super::Override;
 use crate::audio::{Channels, Input};
 use crate::cli::{Global, TranscribeArgs};
 use crate::config::Loaded;
@@ -18,7 +18,11 @@ pub(super) fn overrides(args: &TranscribeArgs) -> Vec<Override> {
     let mut set = Overrides(plan_overrides(&args.plan));
     set.text("speech.model", "--model", args.model.clone());
     set.text("speech.prompt", "--prompt", args.prompt.clone());
-    set.value("speech.translate_to_english", "--translate-to-english", args.translate_to_english.then_some(Value::Boolean(true)));
+    set.value(
+        "speech.translate_to_english",
+        "--translate-to-english",
+        args.translate_to_english.then_some(Value::Boolean(true)),
+    );
     set.value("speech.word_times", "--words", args.words.then_some(Value::Boolean(true)));
     set.value("speech.threads", "--threads", args.threads.map(|n| Value::Integer(n.into())));
     set.0

@@ -24,6 +24,9 @@ pub(super) const INTENT_SLOT: u32 = 0;
 /// other's prefix out. With a single slot the server shares it.
 pub(super) const CLEAN_SLOT: u32 = 1;
 
+/// The slot for translation, where the server has a third one.
+const TRANSLATE_SLOT: u32 = 2;
+
 pub(super) fn decode(config: &Config, channels: Channels, worker: &Path) -> DecodeSettings {
     let audio = &config.audio;
     DecodeSettings {
@@ -112,8 +115,11 @@ pub(super) fn clean(config: &Config) -> CleanSettings {
 }
 
 pub(super) fn translate(config: &Config) -> TranslateSettings {
-    let _ = config;
-    todo!()
+    let tier = config.tiers.serving(config.translation.tier);
+    let slots = config.tier(tier).parallel;
+    // A slot of its own where there is one; otherwise cleanup's, never the one with the intent's long prefix.
+    let slot = (tier == config.tiers.serving(Tier::Light)).then(|| TRANSLATE_SLOT.min(slots.saturating_sub(1)));
+    TranslateSettings { slot, ..TranslateSettings::default() }
 }
 
 /// Settings of an answer; the two tiers differ in their built-in prompt.
@@ -135,7 +141,12 @@ pub(super) fn answer(config: &AnswerConfig, tier: Tier) -> AgentSettings {
 ///
 /// # Errors
 /// When there is no llama-server.
-pub(super) fn server(tier: Tier, config: &Config, model: PathBuf, keeper: &Path) -> Result<ServerSettings, ServerError> {
+pub(super) fn server(
+    tier: Tier,
+    config: &Config,
+    model: PathBuf,
+    keeper: &Path,
+) -> Result<ServerSettings, ServerError> {
     let (settings, servers) = (config.tier(tier), &config.servers);
     let cache = models::cache_dir();
     let configured = (!servers.program.is_empty()).then(|| Path::new(&servers.program));
@@ -144,13 +155,14 @@ pub(super) fn server(tier: Tier, config: &Config, model: PathBuf, keeper: &Path)
         program: find_program(configured, &cache)?,
         model,
         host: "127.0.0.1".to_owned(),
-        port: if settings.port == 0 { Port::Any } else { Port::Prefer(settings.port) },
+        port: Port::preferred(settings.port),
         context_per_request: settings.context,
         parallel: settings.parallel,
-        gpu_layers: u32::try_from(settings.gpu_layers).map_or(GpuLayers::Auto, GpuLayers::Count),
+        gpu_layers: GpuLayers::from(settings.gpu_layers),
         threads: (settings.threads > 0).then_some(settings.threads),
         device: (!settings.device.is_empty()).then(|| settings.device.clone()),
-        cache_ram_mib: 0,
+        // Prompts pushed out of a slot by another program that shares the server are kept here.
+        cache_ram_mib: 512,
         api_key: None,
         extra_args: settings.extra_args.clone(),
         startup_timeout: Duration::from_secs_f64(servers.startup_timeout_seconds),

@@ -3,8 +3,8 @@
 
 use super::{Needs, Notice, settings};
 use crate::config::{Config, TierConfig};
-use crate::models::{Role, Store};
 use crate::language::Lang;
+use crate::models::{Role, Store};
 use crate::outcome::Tier;
 use crate::servers::{self, Server};
 use crate::text::clean::Cleaner;
@@ -50,10 +50,8 @@ impl TierSet {
         let (light_in, light) = watch::channel(State::Starting);
         let (heavy_in, heavy) = watch::channel(State::Starting);
         let cancel = CancellationToken::new();
-        let jobs: Vec<(Tier, watch::Sender<State>)> = [(Tier::Light, light_in), (Tier::Heavy, heavy_in)]
-            .into_iter()
-            .filter(|(tier, _)| wanted(*tier))
-            .collect();
+        let jobs: Vec<(Tier, watch::Sender<State>)> =
+            [(Tier::Light, light_in), (Tier::Heavy, heavy_in)].into_iter().filter(|(tier, _)| wanted(*tier)).collect();
         let work = start_all(jobs, config.clone(), routes.clone(), context, cancel.clone());
         TierSet { config: config.clone(), states: [light, heavy], starter: tokio::spawn(work), cancel }
     }

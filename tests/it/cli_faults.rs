@@ -31,12 +31,14 @@ fn bad_input_gets_one_sentence_and_its_code() {
 
 #[test]
 fn a_bad_configuration_names_file_key_and_nearest() {
-    bestbox(["config", "show"]).file("bestbox.toml", "[speech]\nmodle = 'x'").run().failed(2, &[
-        "speech.modle",
-        "speech.model",
-        "bestbox.toml",
-    ]);
-    bestbox(["config", "show"]).env("BESTBOX_LIGHT_PORT", "high").run().failed(2, &["light.port", "BESTBOX_LIGHT_PORT"]);
+    bestbox(["config", "show"])
+        .file("bestbox.toml", "[speech]\nmodle = 'x'")
+        .run()
+        .failed(2, &["speech.modle", "speech.model", "bestbox.toml"]);
+    bestbox(["config", "show"])
+        .env("BESTBOX_LIGHT_PORT", "high")
+        .run()
+        .failed(2, &["light.port", "BESTBOX_LIGHT_PORT"]);
     let shown = bestbox(["config", "show", "--profile", "seed"]).env("BESTBOX_HEAVY_PORT", "9000").run().ok();
     assert!(shown.out.contains("port = 9000  # environment variable BESTBOX_HEAVY_PORT"), "{}", shown.out);
     assert!(shown.out.parse::<toml::Table>().is_ok(), "what is shown is TOML");
@@ -60,7 +62,8 @@ fn at(url: &str, text: &str) -> Outcome {
     let light = format!("light.base_url={url}");
     let heavy = format!("heavy.base_url={url}");
     let args = ["text", "--profile", "external", "--set", &light, "--set", &heavy, "--format", "json"];
-    let limits = ["--set", "light.timeout_seconds=4", "--set", "cleanup.deadline_seconds=4", "--set", "agent.timeout_seconds=4"];
+    let limits =
+        ["--set", "light.timeout_seconds=4", "--set", "cleanup.deadline_seconds=4", "--set", "agent.timeout_seconds=4"];
     let ran: Ran = bestbox(args.iter().chain(&limits)).stdin(text).run().ok();
     ran.outcome()
 }
@@ -98,7 +101,13 @@ fn faulty_servers_never_cost_the_text() {
         ("truncated", Reply::with_head(200, "Content-Type: application/json\r\nContent-Length: 900", b"{\"choices\"")),
         ("dies", Reply { bytes: Vec::new(), then: Then::Close }),
         ("hangs", Reply { bytes: Vec::new(), then: Then::Hold }),
-        ("invented words", Reply::json(200, &json!({"choices": [{"message": {"content": "Please note that the party is cancelled."}, "finish_reason": "stop"}]}))),
+        (
+            "invented words",
+            Reply::json(
+                200,
+                &json!({"choices": [{"message": {"content": "Please note that the party is cancelled."}, "finish_reason": "stop"}]}),
+            ),
+        ),
     ];
     for (name, reply) in faults {
         for kind in [Kind::Llama, Kind::OpenAi] {
@@ -118,7 +127,19 @@ fn an_answer_that_breaks_off_is_kept_and_marked() {
     let reply = Reply::events(&[&first]).then(Then::Close);
     let fake = runtime.block_on(Fake::start(Kind::OpenAi, move |_, _| Some(reply.clone())));
     let heavy = format!("heavy.base_url={}", fake.base_url);
-    let args = ["text", "--profile", "external", "--set", &heavy, "--route", "agent", "--cleanup", "verbatim", "--format", "json"];
+    let args = [
+        "text",
+        "--profile",
+        "external",
+        "--set",
+        &heavy,
+        "--route",
+        "agent",
+        "--cleanup",
+        "verbatim",
+        "--format",
+        "json",
+    ];
     let outcome = bestbox(args).stdin("what is it").run().ok().outcome();
     assert_eq!(outcome.reply.map(|reply| reply.text), Some("Half of an".to_owned()));
     assert_eq!(outcome.warnings.iter().map(|w| w.code).collect::<Vec<_>>(), [WarningCode::ReplyTruncated]);

@@ -26,7 +26,11 @@ fn doctor_says_ok_or_what_to_do() {
     }
     let broken = bestbox(["doctor", "--set", "speech.model=large-v3", "--set", "servers.program=/none"]).run();
     assert_eq!(broken.code, Some(1));
-    assert!(broken.out.contains("WRONG  speech model") && broken.out.contains("bestbox models pull large-v3"), "{}", broken.out);
+    assert!(
+        broken.out.contains("WRONG  speech model") && broken.out.contains("bestbox models pull large-v3"),
+        "{}",
+        broken.out
+    );
     assert!(broken.out.contains("WRONG  llama-server"), "{}", broken.out);
 }
 

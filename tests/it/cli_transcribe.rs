@@ -47,7 +47,9 @@ fn standard_output_carries_only_the_result() {
 #[test]
 fn a_pipe_gives_what_the_file_gives() {
     let file = sample("librivox/0930.wav");
-    let args = |input| ["transcribe", "--profile", "tiny", "--cleanup", "verbatim", "--route", "text", "--format", "srt", input];
+    let args = |input| {
+        ["transcribe", "--profile", "tiny", "--cleanup", "verbatim", "--route", "text", "--format", "srt", input]
+    };
     let named = bestbox(args(file.to_str().unwrap())).run().ok();
     let piped = bestbox(args("-")).stdin(std::fs::read(&file).unwrap()).run().ok();
     assert!(named.out.starts_with("1\n00:00:00,"), "{}", named.out);

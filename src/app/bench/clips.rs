@@ -39,8 +39,7 @@ pub(super) async fn load(bench: &Bench<'_>) -> Result<Vec<Clip>, Error> {
 }
 
 fn read(manifest: &Path, settings: &DecodeSettings) -> Result<Vec<Clip>, Error> {
-    let text = std::fs::read_to_string(manifest)
-        .map_err(|source| Error::Read { path: manifest.to_owned(), source })?;
+    let text = std::fs::read_to_string(manifest).map_err(|source| Error::Read { path: manifest.to_owned(), source })?;
     let folder = manifest.parent().unwrap_or(Path::new(""));
     let mut clips = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

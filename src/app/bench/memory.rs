@@ -25,7 +25,10 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
     let mb = |bytes: u64| bytes as f64 / 1e6;
     let value = format!("{:.0} MB and {:.0} MB", mb(peaks[0]), mb(peaks[1]));
     let difference = mb(peaks[1]) - mb(peaks[0]);
-    let note = format!("peak resident memory on 1 minute and on 1 hour, {difference:+.0} MB; model {}", bench.loaded.config.speech.model);
+    let note = format!(
+        "peak resident memory on 1 minute and on 1 hour, {difference:+.0} MB; model {}",
+        bench.loaded.config.speech.model
+    );
     Ok(vec![Figure::new("memory of transcribe", value, note)])
 }
 
@@ -33,7 +36,18 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
 async fn peak(bench: &Bench<'_>, path: &Path) -> Result<u64, Error> {
     let failed = |error: std::io::Error| Error::Usage(format!("cannot run bestbox: {error}"));
     let mut child = tokio::process::Command::new(program()?)
-        .args(["transcribe", "--quiet", "--cleanup", "verbatim", "--route", "text", "--format", "json", "--language", "en"])
+        .args([
+            "transcribe",
+            "--quiet",
+            "--cleanup",
+            "verbatim",
+            "--route",
+            "text",
+            "--format",
+            "json",
+            "--language",
+            "en",
+        ])
         .args(["--model", &bench.loaded.config.speech.model])
         .arg(path)
         .stdout(Stdio::null())

@@ -109,7 +109,11 @@ fn report(columns: &[Column], clips: &[Clip], model: &str, repeat: usize) -> Vec
             column.errors(clips),
             median(&ratios),
         );
-        figures.push(Figure::new(format!("recognition, {}", column.name), format!("{:.0} ms a clip", total / clips.len() as f64), note));
+        figures.push(Figure::new(
+            format!("recognition, {}", column.name),
+            format!("{:.0} ms a clip", total / clips.len() as f64),
+            note,
+        ));
     }
     if columns.len() < 3 {
         let note = "run bench/setup-peers to compare with whisper.cpp's defaults and faster-whisper";

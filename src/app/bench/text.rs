@@ -19,7 +19,13 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
     let both = Plan { route: Route::Auto, clean: Style::Punctuate, ..base.clone() };
     let needs = Needs { speech: true, ..Needs::of(&Plan { route: Route::Auto, ..both.clone() }, &config, true) };
     let notice = bench.progress.notice();
-    let start = Start { config, needs: Needs { heavy: false, ..needs }, channels: Channels::Average, program: program()?, notice };
+    let start = Start {
+        config,
+        needs: Needs { heavy: false, ..needs },
+        channels: Channels::Average,
+        program: program()?,
+        notice,
+    };
     let engine = Engine::start(start).await?;
     engine.ready().await;
     let result = measure(bench, &engine, &clips, &base, &both).await;
@@ -67,7 +73,11 @@ async fn overhead(
     let Some(clip) = clips.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))) else {
         return Err(Error::Usage("the manifest is empty".into()));
     };
-    let plan = Plan { clean: Style::Punctuate, language: crate::language::LanguageChoice::Fixed(clip.language), ..base.clone() };
+    let plan = Plan {
+        clean: Style::Punctuate,
+        language: crate::language::LanguageChoice::Fixed(clip.language),
+        ..base.clone()
+    };
     let mut shares = Vec::new();
     for round in 0..=bench.args.repeat {
         let observer = |_: pipeline::Event<'_>| {};

@@ -24,8 +24,8 @@ mod settings;
 mod units;
 
 pub use disfluency::{Deletion, Fillers};
-pub use guards::{digit_groups, is_talk};
 pub use fidelity::{align_words, words};
+pub use guards::{digit_groups, is_talk};
 pub use prompt::{defused, static_prefix};
 pub use settings::{CleanSettings, Numbers, SpokenPunctuation, WrittenText};
 

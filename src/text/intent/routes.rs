@@ -206,9 +206,10 @@ impl RouteSet {
     }
 
     fn position(&self, name: &str) -> Result<usize, String> {
-        self.routes.iter().position(|route| route.name == name).ok_or_else(|| {
-            format!("the default route '{name}' is not one of the routes ({})", self.names().join(", "))
-        })
+        self.routes
+            .iter()
+            .position(|route| route.name == name)
+            .ok_or_else(|| format!("the default route '{name}' is not one of the routes ({})", self.names().join(", ")))
     }
 }
 
