@@ -161,7 +161,7 @@ async fn state(url: &Url) -> Result<Stated, Failure> {
         if status.is_redirection() && !linked {
             url = next(&response, &url)?;
         } else if status.is_success() || linked {
-            return Ok(stated(response.headers()));
+            return Ok(stated(response.headers(), status.is_success()));
         } else {
             return Err(ModelError::Source(refusal(&url, status)).into());
         }
@@ -175,13 +175,17 @@ fn next(response: &Response, url: &Url) -> Result<Url, ModelError> {
     target.ok_or_else(|| ModelError::Source(format!("{url} redirects to nowhere")))
 }
 
-fn stated(headers: &HeaderMap) -> Stated {
+/// `whole`: the answer is the file's own, so its length is the file's; that of a redirection is not.
+fn stated(headers: &HeaderMap, whole: bool) -> Stated {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let etag = text("x-linked-etag").or_else(|| text(ETAG.as_str()));
     let bare = etag.as_deref().map(|e| e.trim_start_matches("W/").trim_matches('"').to_lowercase());
     Stated {
         sha256: bare.filter(|e| e.len() == 64 && e.bytes().all(|b| b.is_ascii_hexdigit())),
-        bytes: text("x-linked-size").or_else(|| text("content-length")).and_then(|n| n.parse().ok()).filter(|&n| n > 0),
+        bytes: text("x-linked-size")
+            .or_else(|| text("content-length").filter(|_| whole))
+            .and_then(|n| n.parse().ok())
+            .filter(|&n| n > 0),
         etag,
     }
 }

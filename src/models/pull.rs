@@ -95,8 +95,7 @@ impl<'a> Puller<'a> {
                 }
                 checked => {
                     checked?;
-                    let source = Stamp::load(&target).map(|s| s.source).unwrap_or_default();
-                    let checked = model.sha256.is_some();
+                    let (checked, source) = Stamp::load(&target).map(|s| (s.checked, s.source)).unwrap_or_default();
                     return Ok(Pulled { name: model.name.clone(), path: target, present: true, checked, source });
                 }
             }
@@ -215,7 +214,7 @@ impl<'a> Puller<'a> {
         checked: bool,
     ) -> Result<Pulled, ModelError> {
         fs::rename(part, target).map_err(|source| ModelError::Write { path: target.into(), source })?;
-        Stamp::of(target, sha256, &source)?.save(target)?;
+        Stamp::of(target, sha256, &source)?.checked(checked).save(target)?;
         Ok(Pulled { name: model.name.clone(), path: target.into(), present: false, checked, source })
     }
 

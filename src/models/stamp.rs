@@ -18,6 +18,9 @@ pub(super) struct Stamp {
     pub sha256: String,
     /// Where the file came from, in words.
     pub source: String,
+    /// The SHA-256 was compared with one that was pinned or stated by the publisher.
+    #[serde(default)]
+    pub checked: bool,
 }
 
 impl Stamp {
@@ -30,7 +33,13 @@ impl Stamp {
             modified: modified.as_nanos().to_string(),
             sha256: sha256.into(),
             source: source.into(),
+            checked: false,
         })
+    }
+
+    /// The same, with `checked` as given.
+    pub fn checked(self, checked: bool) -> Stamp {
+        Stamp { checked, ..self }
     }
 
     /// The stamp of `path`, whether it still fits or not.
@@ -40,7 +49,8 @@ impl Stamp {
 
     /// Whether the file has the size and time it had when it was hashed.
     pub fn fits(&self, path: &Path) -> bool {
-        Stamp::of(path, &self.sha256, &self.source).is_ok_and(|now| now == *self)
+        Stamp::of(path, &self.sha256, &self.source)
+            .is_ok_and(|now| (now.bytes, now.modified) == (self.bytes, self.modified.clone()))
     }
 
     /// Writes the stamp of `path`.

@@ -143,12 +143,13 @@ impl Store {
         let state = match &path {
             None if disk::beside(&self.models().join(&model.file), "part").exists() => State::Partial,
             None => State::NotHere,
-            Some(path) => match Stamp::load(path) {
-                Some(stamp) if stamp.fits(path) && model.sha256.as_ref().is_none_or(|s| *s == stamp.sha256) => {
-                    State::Checked
-                }
-                _ if model.sha256.is_none() => State::NotPinned,
-                _ => State::Unchecked,
+            // In a folder of the user's it may be a model of his own.
+            Some(path) if path.parent() != Some(&self.models()) => State::NotPinned,
+            Some(path) => match (Stamp::load(path).filter(|s| s.fits(path)), &model.sha256) {
+                (Some(stamp), Some(pinned)) if stamp.sha256 == *pinned => State::Checked,
+                (Some(stamp), None) if stamp.checked => State::Checked,
+                (_, None) => State::NotPinned,
+                (_, Some(_)) => State::Unchecked,
             },
         };
         Listed {
@@ -260,10 +261,11 @@ impl Store {
             return Ok(());
         }
         let found = disk::sha256(path, cancel)?;
-        compare(model, path, &found)?;
+        let state = compare(model, path, &found)?;
         let source = stamp.map_or_else(|| "found in the models folder".into(), |s| s.source);
+        let stamp = Stamp::of(path, &found, &source).map(|s| s.checked(state == State::Checked));
         // Only a saving of time: a models folder that cannot be written is hashed at each start.
-        if let Err(error) = Stamp::of(path, &found, &source).and_then(|s| s.save(path)) {
+        if let Err(error) = stamp.and_then(|s| s.save(path)) {
             tracing::debug!(%error, "cannot remember that the model was checked");
         }
         Ok(())
@@ -308,7 +310,7 @@ impl Store {
 
 /// Holds a hash against the pinned one, or against the one remembered from the first pull.
 fn compare(model: &Model, path: &Path, found: &str) -> Result<State, ModelError> {
-    let remembered = Stamp::load(path).map(|s| s.sha256);
+    let remembered = Stamp::load(path).filter(|s| s.checked).map(|s| s.sha256);
     match model.sha256.clone().or(remembered) {
         None => Ok(State::NotPinned),
         Some(expected) if expected == found => Ok(State::Checked),

@@ -171,6 +171,16 @@ fn an_unpinned_model_is_checked_against_what_its_publisher_states_and_remembered
     let error = b.store.check(&model, &pulled.path, &CancellationToken::new()).unwrap_err();
     assert!(matches!(error, ModelError::Damaged { .. }), "{error}");
 
+    // One that the user put there has nothing to be held against, also not after he put another in its place.
+    let b = bench(100_000);
+    let mine = b.folder.path().join("models/trial.gguf");
+    fs::create_dir_all(mine.parent().unwrap()).unwrap();
+    for text in ["GGUF one", "GGUF another"] {
+        fs::write(&mine, text).unwrap();
+        let found = b.puller().one(&model, &quiet).unwrap();
+        assert!(found.present && !found.checked);
+    }
+
     let b = bench(100_000);
     b.set(|s| s.linked = Some(sha(b"something else")));
     let error = b.puller().one(&b.model(false), &quiet).unwrap_err().to_string();
