@@ -55,6 +55,7 @@ const FORMATS: &[Format] = &[
     ),
     padded("mkv aac", "mkv", &["-c:a", "aac", "-b:a", "128k"], "mkv/aac", (&[32_000], 1100)),
     padded("adts", "aac", &["-c:a", "aac", "-b:a", "128k"], "adts/aac", (&[32_000], 1100)),
+    padded("mp2", "mp2", &["-c:a", "mp2", "-b:a", "128k", "-ac", "2"], "mp2", (&[16_000], 1700)),
     // Through ffmpeg: at this rate the stream may be HE-AAC and need not say so.
     padded("slow adts", "aac", &["-c:a", "aac", "-b:a", "64k"], "adts/aac (ffmpeg)", (&[16_000], 2200)),
     // Through ffmpeg.

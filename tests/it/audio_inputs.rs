@@ -254,6 +254,7 @@ fn without_ffmpeg_the_error_names_the_codec() {
         ("a.mkv", &["-c:a", "eac3"], "eac3"),
         ("a.wma", &["-c:a", "wmav2"], "WMA"),
         ("b.mp4", &["-c:a", "ac3"], "ac3"),
+        ("speex.ogg", &["-c:a", "libspeex", "-ar", "16000"], "speex"),
     ] {
         let path = clip(folder.path(), name, arguments);
         let off = DecodeSettings { ffmpeg: Ffmpeg::Off, ..settings() };
@@ -264,6 +265,25 @@ fn without_ffmpeg_the_error_names_the_codec() {
         // The limits hold there too.
         let text = message(decode(Input::File(path), &DecodeSettings { max_seconds: 1.0, ..settings() }));
         assert!(text.contains("audio.max_seconds"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn large_tags_before_the_music_are_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, arguments, says) in [
+        ("a.mp3", &["-c:a", "libmp3lame"] as &[&str], "mp3"),
+        ("a.flac", &["-c:a", "flac"], "flac"),
+        ("a.aac", &["-c:a", "aac"], "adts/aac"),
+    ] {
+        // Two tags: three megabytes that look like nothing in particular, and an empty one.
+        let mut bytes = b"ID3\x04\0\0\x01\x40\0\0".to_vec();
+        bytes.extend((0..0x30_0000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8));
+        bytes.extend(b"ID3\x03\0\0\0\0\0\0");
+        bytes.extend(std::fs::read(clip(folder.path(), name, arguments)).unwrap());
+        let decoded = decode(Input::Bytes(bytes.into()), &settings()).unwrap();
+        assert_eq!(decoded.info.format, says, "{name}");
+        assert!((decoded.samples.len() as f64 / 16_000.0 - CHIRP.seconds).abs() < 0.06, "{name}");
     }
 }
 
