@@ -101,6 +101,11 @@ impl Model {
         &self.0.settings.path
     }
 
+    /// The first distilled models (two text layers) were trained without times.
+    fn tells_times(&self) -> bool {
+        self.0.context.model_n_text_layer() > 2 || self.0.context.n_vocab() == 51_866
+    }
+
     pub(super) fn context(&self) -> &WhisperContext {
         &self.0.context
     }
@@ -242,7 +247,7 @@ impl WhisperRecognizer {
         cancel: &CancellationToken,
     ) -> Result<Hypothesis, SpeechError> {
         let seconds = piece.seconds();
-        let times = if seconds > pieces::ONE_SEGMENT {
+        let times = if seconds > pieces::ONE_SEGMENT && self.model.tells_times() {
             Times::On { limit: (seconds * FRAMES_PER_SECOND).floor() as usize }
         } else {
             Times::Off
@@ -265,7 +270,8 @@ impl WhisperRecognizer {
         if !request.prompt.is_empty() && (best.echoes(&request.prompt) || best.is_failure()) {
             // The prompt came out as text, or led astray: what is said without it is what was said.
             attempt.prompt = &[];
-            best = self.decoder.decode(&attempt, cancel)?;
+            let plain = self.decoder.decode(&attempt, cancel)?;
+            best = if best.echoes(&request.prompt) { plain } else { best.better(plain) };
         }
         for temperature in [0.4, 0.8] {
             if !best.is_failure() || best.is_no_speech() {
@@ -299,6 +305,7 @@ impl Recognizer for WhisperRecognizer {
             }
             whole.segments.extend(part.segments);
         }
+        // The language of a transcript is that of its text: joining and cleaning it depend on it.
         if let Task::TranslateToEnglish = options.task
             && whole.language.is_some()
         {
@@ -354,7 +361,7 @@ impl Request {
 /// Encoder frames for a clip of so many seconds; `None` is the full window. Measured on 18 recordings of 1 to 9 s
 /// (LibriVox, playing-card commands, flite voices) with base q8_0, word errors of 188 and frames in all: floor 384 and
 /// margin 64: 4, 7,232; 512 and 64: 6, 9,216; 768 and 128: 6, 13,824; 320 and 32: 6, 9,272, because two had to run again.
-fn short_context(seconds: f64) -> Option<usize> {
+pub(super) fn short_context(seconds: f64) -> Option<usize> {
     let frames = (FRAMES_PER_SECOND * seconds) as usize;
     let context = ((frames + 64).div_ceil(64) * 64).max(384);
     (context < 1400).then_some(context)

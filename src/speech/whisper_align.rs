@@ -6,7 +6,7 @@
 //! `whisper_full` is used here, with raw callbacks whose user data is on our stack for the length of the call.
 
 use super::SpeechError;
-use super::whisper::{FRAMES_PER_SECOND, Model, apply_device, bad};
+use super::whisper::{Model, apply_device, bad, short_context};
 use super::whisper_decode::failed;
 use crate::audio::SPEECH_RATE;
 use crate::language::Lang;
@@ -72,8 +72,8 @@ impl Aligner {
         padded.resize(padded.len().max(SPEECH_RATE as usize / 2), 0.0);
         let forced = Forced { tokens, end_of_text: self.end_of_text, vocabulary: self.vocabulary, cancel };
         let mut parameters = self.parameters(language).clone();
-        let frames = (padded.len() as f64 / f64::from(SPEECH_RATE) * FRAMES_PER_SECOND) as usize + 64;
-        parameters.set_audio_ctx(frames.next_multiple_of(64).clamp(768, 1500) as i32);
+        // 0 is the full window.
+        parameters.set_audio_ctx(short_context(padded.len() as f64 / f64::from(SPEECH_RATE)).unwrap_or(0) as i32);
         let user_data = std::ptr::from_ref(&forced).cast_mut().cast::<c_void>();
         // SAFETY: `forced` outlives the call of `full`, which is the only place the callbacks run, and they only read it.
         unsafe {

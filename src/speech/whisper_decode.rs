@@ -53,6 +53,8 @@ pub(super) struct Hypothesis {
     pub tokens: Vec<Token>,
     pub stop: Stop,
     pub language: Lang,
+    /// 1 when the language was given.
+    pub language_probability: f32,
     pub avg_logprob: f32,
     pub no_speech: f32,
     pub temperature: f32,
@@ -68,7 +70,7 @@ impl Hypothesis {
 
     /// Worth another encoder pass when the first was shortened.
     pub fn is_doubtful(&self) -> bool {
-        self.stop != Stop::EndOfText || self.avg_logprob < DOUBTFUL
+        self.stop != Stop::EndOfText || self.avg_logprob < DOUBTFUL || self.language_probability < 0.5
     }
 
     /// Not to be delivered if there is anything better.
@@ -215,9 +217,9 @@ impl Decoder {
         past += self.step(&[self.special.start], past)?;
         self.load_logits()?;
         let no_speech = rules::probabilities(&self.scratch, 0..self.special.vocabulary)[self.special.no_speech];
-        let language = match attempt.language {
-            Some(language) => language,
-            None => self.language_of_logits().0,
+        let (language, language_probability) = match attempt.language {
+            Some(language) => (language, 1.0),
+            None => self.language_of_logits(),
         };
         let mut control = Vec::new();
         if !self.special.languages.is_empty() {
@@ -272,6 +274,7 @@ impl Decoder {
             tokens,
             stop,
             language,
+            language_probability,
             no_speech,
             temperature: attempt.temperature,
             first_time: self.ids.first_time,
