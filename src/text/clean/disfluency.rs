@@ -88,8 +88,8 @@ impl Fillers {
                 if (start..middle).any(|at| text.ends_sentence(visible[at])) {
                     continue;
                 }
-                let sure = self.function_words.contains(&word(start))
-                    && (length == 1 || !CONJUNCTIONS.contains(&word(start)));
+                let sure =
+                    self.function_words.contains(&word(start)) && (length == 1 || !CONJUNCTIONS.contains(&word(start)));
                 found.push((start, middle, sure));
             }
         }

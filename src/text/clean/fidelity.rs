@@ -108,7 +108,8 @@ fn bare(piece: &str) -> Option<&str> {
     while to > from + 1 {
         let (at, last) = chars[to - 1];
         let inside = &piece[chars[from].0..at];
-        let partnered = opening_of(last).is_some_and(|open| inside.matches(open).count() > inside.matches(last).count());
+        let partnered =
+            opening_of(last).is_some_and(|open| inside.matches(open).count() > inside.matches(last).count());
         if !is_punctuation(last) || marked(to - 1) || partnered {
             break;
         }

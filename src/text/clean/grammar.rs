@@ -152,7 +152,10 @@ impl Builder<'_> {
             let middle = self.marks_with_gap(at, next, gap, self.rules.marks.middle, |mark| !is_terminal(mark));
             ways.push(format!("{} m{next}", choice(&middle)));
             let mut end = self.marks_with_gap(at, next, gap, self.rules.marks.end, is_terminal);
-            if self.rules.paragraphs && gap == Gap::Space && self.units[at].is_unspaced() == self.units[next].is_unspaced() {
+            if self.rules.paragraphs
+                && gap == Gap::Space
+                && self.units[at].is_unspaced() == self.units[next].is_unspaced()
+            {
                 let broken: Vec<String> =
                     end.iter().filter_map(|way| way.strip_suffix(' ')).map(|way| format!("{way}\n\n")).collect();
                 end.extend(broken);

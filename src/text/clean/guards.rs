@@ -1,6 +1,6 @@
 //! What a rewrite must keep: length, numbers, names, negations, and being the text rather than an answer to it.
 
-use super::Fillers;
+use super::disfluency::Fillers;
 use super::fidelity::words;
 use super::rules::begins_after;
 use super::units::{Unit, parse};
@@ -54,18 +54,55 @@ pub fn objection(facts: &Facts, written: &str) -> Option<&'static str> {
 /// Whether a model's text talks to the user instead of being the text asked for.
 pub fn is_talk(written: &str, source: &str) -> bool {
     const OPENINGS: &[&str] = &[
-        "sure", "certainly", "of course", "here is", "here's", "here are", "absolutely", "rewritten", "translation",
-        "the translation", "translated", "i'm sorry", "i am sorry", "as an ai", "i cannot", "i can't", "okay, here",
-        "natürlich", "gerne", "hier ist", "übersetzung", "voici", "bien sûr", "traduction", "claro", "aquí está",
-        "traducción", "aqui está", "tradução", "好的，", "以下是", "当然", "翻译", "note:", "output:", "text:",
+        "sure",
+        "certainly",
+        "of course",
+        "here is",
+        "here's",
+        "here are",
+        "absolutely",
+        "rewritten",
+        "translation",
+        "the translation",
+        "translated",
+        "i'm sorry",
+        "i am sorry",
+        "as an ai",
+        "i cannot",
+        "i can't",
+        "okay, here",
+        "natürlich",
+        "gerne",
+        "hier ist",
+        "übersetzung",
+        "voici",
+        "bien sûr",
+        "traduction",
+        "claro",
+        "aquí está",
+        "traducción",
+        "aqui está",
+        "tradução",
+        "好的，",
+        "以下是",
+        "当然",
+        "翻译",
+        "note:",
+        "output:",
+        "text:",
     ];
     let (written_low, source_low) = (written.to_lowercase(), source.to_lowercase());
     let opens = |text: &str, opening: &str| {
-        text.strip_prefix(opening).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric) || opening.ends_with(['，', ':']))
+        text.strip_prefix(opening)
+            .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric) || opening.ends_with(['，', ':']))
     };
-    let framed = ["```", "**", "\n#", "(note", "\nnote:", "<|"].iter().any(|mark| written_low.contains(mark) && !source_low.contains(mark));
+    let framed = ["```", "**", "\n#", "(note", "\nnote:", "<|"]
+        .iter()
+        .any(|mark| written_low.contains(mark) && !source_low.contains(mark));
     framed
-        || OPENINGS.iter().any(|opening| opens(written_low.trim_start_matches(['"', '*']), opening) && !source_low.contains(opening))
+        || OPENINGS
+            .iter()
+            .any(|opening| opens(written_low.trim_start_matches(['"', '*']), opening) && !source_low.contains(opening))
 }
 
 /// The digit groups of a text, as they are compared: "1,000" and "1.000" and "1000" are one number.
@@ -116,7 +153,9 @@ fn keeps_names(facts: &Facts, said: &[String], output: &[String], written: &str)
         (0..units.len())
             .filter(inside)
             .map(|at| &units[at].core)
-            .filter(|core| core.chars().next().is_some_and(char::is_uppercase) && !core.starts_with("I'") && *core != "I")
+            .filter(|core| {
+                core.chars().next().is_some_and(char::is_uppercase) && !core.starts_with("I'") && *core != "I"
+            })
             .flat_map(|core| words(core))
             .collect()
     };
@@ -135,7 +174,9 @@ fn keeps_names(facts: &Facts, said: &[String], output: &[String], written: &str)
 fn is_negation(word: &str, lang: Lang) -> bool {
     let list: &[&str] = match lang.code() {
         "en" => &["not", "no", "never", "nothing", "nobody", "none", "neither", "nor", "nowhere", "without", "cannot"],
-        "de" => &["nicht", "kein", "keine", "keinen", "keinem", "keiner", "nie", "niemals", "nichts", "niemand", "ohne"],
+        "de" => {
+            &["nicht", "kein", "keine", "keinen", "keinem", "keiner", "nie", "niemals", "nichts", "niemand", "ohne"]
+        }
         "fr" => &["pas", "jamais", "rien", "aucun", "aucune", "personne", "sans", "non", "ni"],
         "es" => &["no", "nunca", "nada", "nadie", "ninguno", "ninguna", "ningún", "sin", "tampoco", "jamás", "ni"],
         "pt" => &["não", "nunca", "nada", "ninguém", "nenhum", "nenhuma", "sem", "nem", "jamais"],
@@ -180,7 +221,10 @@ mod tests {
             ("Tell Bob that the Kubernetes update is not ready before 4 on Friday.", "a number changed"),
             ("Tell Rob that the Kubernetes update is not ready before 3 on Friday.", "a name changed"),
             ("Tell Bob that the update is not ready before 3 on Friday.", "a name changed"),
-            ("Sure! Tell Bob that the Kubernetes update is not ready before 3 on Friday.", "it was an answer, not the text"),
+            (
+                "Sure! Tell Bob that the Kubernetes update is not ready before 3 on Friday.",
+                "it was an answer, not the text",
+            ),
             ("Cats are soft and cats are sweet, they purr and sit upon your feet.", "most of its words were new"),
             ("Bob.", "its length was off"),
             ("", "it was empty"),

@@ -214,7 +214,9 @@ fn plausible_marks(window: &[Unit], output: &[Unit]) -> bool {
         all.sort_unstable();
         all
     };
-    let longest = |units: &[Unit]| units.iter().map(|unit| unit.trail.chars().chain(unit.lead.chars()).filter(|c| is_mark(*c)).count()).max();
+    let longest = |units: &[Unit]| {
+        units.iter().map(|unit| unit.trail.chars().chain(unit.lead.chars()).filter(|c| is_mark(*c)).count()).max()
+    };
     quotes(window) == quotes(output) && longest(output) <= longest(window).max(Some(2))
 }
 
@@ -225,7 +227,8 @@ fn take_over(window: &[Unit], units: &mut [Unit], kept: &[usize], paragraphs: bo
     let mut after_sentence = false;
     for (at, index) in kept.iter().enumerate() {
         let given = window[next..=*index].iter().map(|unit| unit.gap).max().unwrap_or_default();
-        let mark_instead = at > 0 && given == Gap::Space && units[at].gap == Gap::None && !units[at - 1].trail.is_empty();
+        let mark_instead =
+            at > 0 && given == Gap::Space && units[at].gap == Gap::None && !units[at - 1].trail.is_empty();
         let unit = &mut units[at];
         unit.cue = window[*index].cue;
         if !(mark_instead || (paragraphs && after_sentence && unit.gap == Gap::Paragraph)) {

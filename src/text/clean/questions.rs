@@ -29,10 +29,32 @@ fn skip<'a, 'b>(words: &'a [&'b str], openers: &[&str]) -> &'a [&'b str] {
 
 fn english(words: &[&str]) -> bool {
     const PRONOUNS: &[&str] = &["i", "you", "he", "she", "it", "we", "they", "there", "this", "that", "these", "those"];
-    const DETERMINERS: &[&str] = &["the", "a", "an", "my", "your", "his", "her", "our", "their", "any", "anyone", "everyone"];
+    const DETERMINERS: &[&str] =
+        &["the", "a", "an", "my", "your", "his", "her", "our", "their", "any", "anyone", "everyone"];
     const BE_AND_MODALS: &[&str] = &[
-        "is", "are", "was", "were", "can", "could", "would", "should", "will", "shall", "isn't", "aren't", "wasn't",
-        "weren't", "can't", "couldn't", "won't", "wouldn't", "shouldn't", "does", "did", "doesn't", "didn't",
+        "is",
+        "are",
+        "was",
+        "were",
+        "can",
+        "could",
+        "would",
+        "should",
+        "will",
+        "shall",
+        "isn't",
+        "aren't",
+        "wasn't",
+        "weren't",
+        "can't",
+        "couldn't",
+        "won't",
+        "wouldn't",
+        "shouldn't",
+        "does",
+        "did",
+        "doesn't",
+        "didn't",
     ];
     const AUXILIARIES: &[&str] = &["do", "don't", "have", "has", "had", "haven't", "hasn't", "am", "may", "might"];
     let auxiliary = |word: &&str| BE_AND_MODALS.contains(word) || AUXILIARIES.contains(word);
@@ -56,10 +78,50 @@ fn english(words: &[&str]) -> bool {
 fn german(words: &[&str]) -> bool {
     const ASKING: &[&str] = &["wer", "was", "wo", "wann", "warum", "wieso", "weshalb", "wohin", "woher", "wen", "wem"];
     const VERBS: &[&str] = &[
-        "kann", "kannst", "können", "könnt", "könnte", "könntest", "könnten", "hast", "hat", "habt", "haben", "habe",
-        "bist", "ist", "seid", "sind", "war", "willst", "wollen", "wollt", "soll", "sollen", "sollte", "sollten", "darf",
-        "musst", "muss", "müssen", "gibt", "geht", "wird", "wirst", "werden", "würdest", "würden", "möchtest", "möchten",
-        "kommst", "kommt", "weißt", "wissen", "magst", "brauchst", "brauchen",
+        "kann",
+        "kannst",
+        "können",
+        "könnt",
+        "könnte",
+        "könntest",
+        "könnten",
+        "hast",
+        "hat",
+        "habt",
+        "haben",
+        "habe",
+        "bist",
+        "ist",
+        "seid",
+        "sind",
+        "war",
+        "willst",
+        "wollen",
+        "wollt",
+        "soll",
+        "sollen",
+        "sollte",
+        "sollten",
+        "darf",
+        "musst",
+        "muss",
+        "müssen",
+        "gibt",
+        "geht",
+        "wird",
+        "wirst",
+        "werden",
+        "würdest",
+        "würden",
+        "möchtest",
+        "möchten",
+        "kommst",
+        "kommt",
+        "weißt",
+        "wissen",
+        "magst",
+        "brauchst",
+        "brauchen",
     ];
     const SUBJECTS: &[&str] = &["ich", "du", "er", "sie", "es", "wir", "ihr", "man", "das", "der", "die", "jemand"];
     match words {
@@ -90,8 +152,8 @@ fn french(words: &[&str]) -> bool {
 /// The written accent tells question words from the others, so one is enough.
 fn spanish(words: &[&str]) -> bool {
     const ASKING: &[&str] = &[
-        "qué", "quién", "quiénes", "cuándo", "dónde", "adónde", "cómo", "cuál", "cuáles", "cuánto", "cuánta", "cuántos",
-        "cuántas",
+        "qué", "quién", "quiénes", "cuándo", "dónde", "adónde", "cómo", "cuál", "cuáles", "cuánto", "cuánta",
+        "cuántos", "cuántas",
     ];
     match words {
         [first, _, ..] if ASKING.contains(first) => true,

@@ -135,7 +135,8 @@ pub fn is_plain_word(core: &str) -> bool {
 /// URLs, e-mail addresses, paths, code: nothing is set against them that would be copied with them.
 pub fn is_code(core: &str) -> bool {
     let inner_point = core.char_indices().any(|(at, c)| c == '.' && at + 1 < core.len());
-    core.chars().any(|c| matches!(c, '/' | '\\' | '@' | '_' | '=' | '<' | '>' | '{' | '}' | '|' | '`' | '~' | '^' | '#'))
+    core.chars()
+        .any(|c| matches!(c, '/' | '\\' | '@' | '_' | '=' | '<' | '>' | '{' | '}' | '|' | '`' | '~' | '^' | '#'))
         || core.starts_with('-')
         || (inner_point && core.chars().any(char::is_alphabetic) && !core.ends_with('.'))
 }

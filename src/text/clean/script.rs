@@ -16,25 +16,56 @@ pub fn is_punctuation(c: char) -> bool {
 pub fn is_mark(c: char) -> bool {
     matches!(
         c,
-        '.' | ',' | ';' | ':' | '!' | '?' | '…' | '–' | '—' | '―' | '¿' | '¡' | '\u{37e}' | '\u{387}' | '·'
-            | '。' | '，' | '、' | '；' | '：' | '！' | '？' | '．' | '｡' | '､' | '・'
-            | '،' | '؛' | '؟' | '۔' | '।' | '॥' | '։' | '՝' | '።' | '፣' | '၊' | '။' | '།' | '។'
+        '.' | ','
+            | ';'
+            | ':'
+            | '!'
+            | '?'
+            | '…'
+            | '–'
+            | '—'
+            | '―'
+            | '¿'
+            | '¡'
+            | '\u{37e}'
+            | '\u{387}'
+            | '·'
+            | '。'
+            | '，'
+            | '、'
+            | '；'
+            | '：'
+            | '！'
+            | '？'
+            | '．'
+            | '｡'
+            | '､'
+            | '・'
+            | '،'
+            | '؛'
+            | '؟'
+            | '۔'
+            | '।'
+            | '॥'
+            | '։'
+            | '՝'
+            | '።'
+            | '፣'
+            | '၊'
+            | '။'
+            | '།'
+            | '។'
     )
 }
 
 /// Quotes and brackets: kept where they stand, never invented.
 pub fn is_quote_or_bracket(c: char) -> bool {
-    is_opener(c)
-        || is_closer(c)
-        || matches!(c, '"' | '\'' | '“' | '‘' | '”' | '’' | '‛' | '‟' | '＂')
+    is_opener(c) || is_closer(c) || matches!(c, '"' | '\'' | '“' | '‘' | '”' | '’' | '‛' | '‟' | '＂')
 }
 
 /// Marks that belong to the word after them, whatever stands before.
 pub fn is_opener(c: char) -> bool {
-    matches!(
-        c,
-        '(' | '[' | '{' | '«' | '‹' | '„' | '‚' | '¿' | '¡' | '「' | '『' | '（' | '《' | '〈' | '【' | '［'
-    )
+    matches!(c, '(' | '[' | '{' | '«' | '‹' | '„' | '‚' | '¿' | '¡' | '「' | '『' | '（' | '《' | '〈' | '【' | '［')
 }
 
 fn is_closer(c: char) -> bool {

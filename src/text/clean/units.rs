@@ -198,13 +198,8 @@ impl Parser<'_> {
         marks.extend(lead);
         let core: String = core.iter().collect();
         let gap_here = if *glued { Gap::None } else { *gap };
-        let unit = Unit {
-            gap: gap_here,
-            lead: lead_for(marks, &core),
-            core,
-            trail: trail.iter().collect(),
-            cue: self.cue,
-        };
+        let unit =
+            Unit { gap: gap_here, lead: lead_for(marks, &core), core, trail: trail.iter().collect(), cue: self.cue };
         self.units.push(unit);
         *gap = Gap::Space;
         *glued = true;
@@ -291,9 +286,10 @@ mod tests {
     #[test]
     fn words_stay_whole_and_marks_come_off_their_edges() {
         assert_eq!(cores("Well, don't (really) \"go\" …"), ["Well", "don't", "really", "go"]);
-        assert_eq!(cores("see https://a.b/c?d=e, or f(x). At -5 or .5, 3.5% of .NET!"), [
-            "see", "https://a.b/c?d=e", "or", "f(x)", "At", "-5", "or", ".5", "3.5%", "of", ".NET"
-        ]);
+        assert_eq!(
+            cores("see https://a.b/c?d=e, or f(x). At -5 or .5, 3.5% of .NET!"),
+            ["see", "https://a.b/c?d=e", "or", "f(x)", "At", "-5", "or", ".5", "3.5%", "of", ".NET"]
+        );
         assert_eq!(cores("the U.S. at 5 p.m. - or th- the"), ["the", "U.S.", "at", "5", "p.m.", "or", "th-", "the"]);
     }
 
@@ -309,7 +305,9 @@ mod tests {
 
     #[test]
     fn text_without_loss_comes_back() {
-        for text in ["Hello, world.", "« Oui » ? Non.", "a\nb\n\nc", "¿Qué? (sí)", "x - y", "— dit-il", "你好 世界", "1,5 kg"] {
+        for text in
+            ["Hello, world.", "« Oui » ? Non.", "a\nb\n\nc", "¿Qué? (sí)", "x - y", "— dit-il", "你好 世界", "1,5 kg"]
+        {
             assert_eq!(join(&parse(text)), text);
         }
         assert_eq!(join(&parse("  a \t b\u{0}c ")), "a b c");

@@ -135,7 +135,8 @@ fn scripts(lang: Lang) -> Option<&'static [Script]> {
         "he" | "yi" => Some(&[Script::Hebrew]),
         "hi" | "mr" | "ne" | "sa" => Some(&[Script::Devanagari]),
         "th" => Some(&[Script::Thai]),
-        "ta" | "te" | "ml" | "kn" | "bn" | "gu" | "pa" | "si" | "km" | "lo" | "my" | "bo" | "ka" | "hy" | "am" | "as" => None,
+        "ta" | "te" | "ml" | "kn" | "bn" | "gu" | "pa" | "si" | "km" | "lo" | "my" | "bo" | "ka" | "hy" | "am"
+        | "as" => None,
         _ => Some(&[Script::Latin]),
     }
 }
@@ -166,7 +167,7 @@ fn language_fits(source: &Source, output: &str) -> bool {
     }
     let from = source.from.map(Lang::code).or_else(|| whatlang::detect(source.text).and_then(|info| iso(info.lang())));
     // Short text is often taken for some third language; only the source's own, or much text, is proof.
-    from != Some(heard_code) && letters(output) < 4 * LETTERS_TO_JUDGE
+    from != Some(heard_code) && letters(output) < 2 * LETTERS_TO_JUDGE
 }
 
 /// Languages that the detector mixes up.
@@ -230,12 +231,42 @@ mod tests {
         for (text, output, from, to, reason) in [
             ("Hello, how are you?", "", "en", "de", "it was empty"),
             ("Hello, how are you?", "Hello, how are you?", "en", "de", "it was the text itself"),
-            ("Hello, how are you?", "Sure! Hallo, wie geht es dir?", "en", "de", "it was an answer or a note, not a translation"),
+            (
+                "Hello, how are you?",
+                "Sure! Hallo, wie geht es dir?",
+                "en",
+                "de",
+                "it was an answer or a note, not a translation",
+            ),
             ("Good morning", "Guten Morgen\n(formal greeting)", "en", "de", "it had more lines than the text"),
-            ("Hello", "Hallo, ich bin ein großes Sprachmodell und helfe Ihnen gern bei allen Fragen.", "en", "de", "its length was off"),
-            ("The weather is nice today.", "The weather is very nice here today, my friend.", "en", "de", "most of it was not translated"),
-            ("The weather is nice today.", "Today the sun shines and it is warm.", "en", "zh", "it was in another language"),
-            ("El tiempo es muy bueno hoy en la ciudad.", "Das Wetter ist heute in der Stadt sehr gut.", "es", "fr", "it was in another language"),
+            (
+                "Hello",
+                "Hallo, ich bin ein großes Sprachmodell und helfe Ihnen gern bei allen Fragen.",
+                "en",
+                "de",
+                "its length was off",
+            ),
+            (
+                "The weather is nice today.",
+                "The weather is very nice here today, my friend.",
+                "en",
+                "de",
+                "most of it was not translated",
+            ),
+            (
+                "The weather is nice today.",
+                "Today the sun shines and it is warm.",
+                "en",
+                "zh",
+                "it was in another language",
+            ),
+            (
+                "El tiempo es muy bueno hoy en la ciudad y en el campo.",
+                "Das Wetter ist heute in der Stadt und auf dem Land sehr gut.",
+                "es",
+                "fr",
+                "it was in another language",
+            ),
             ("The room costs 150 euros.", "Das Zimmer kostet 105 Euro.", "en", "de", "a number was lost"),
         ] {
             assert_eq!(refused(text, output, from, to), Some(reason), "{output}");

@@ -246,7 +246,9 @@ fn pieces(text: &str) -> Vec<&str> {
         let sentence = head
             .char_indices()
             .zip(head.chars().skip(1).chain([' ']))
-            .filter(|((_, c), next)| matches!(c, '。' | '！' | '？') || (matches!(c, '.' | '!' | '?') && next.is_whitespace()))
+            .filter(|((_, c), next)| {
+                matches!(c, '。' | '！' | '？') || (matches!(c, '.' | '!' | '?') && next.is_whitespace())
+            })
             .last()
             .map(|((at, c), _)| after(at, c));
         let space = || head.char_indices().filter(|(_, c)| c.is_whitespace()).last().map(|(at, c)| after(at, c));

@@ -36,7 +36,8 @@ pub fn static_prefix(from: Option<Lang>, to: Lang, care: Care) -> Vec<Message> {
     };
     let mut messages = vec![message(Role::System, instruction)];
     for example in EXAMPLES {
-        if let (Some(said), Some(translated)) = (in_language(example, from.unwrap_or(Lang::ENGLISH)), in_language(example, to))
+        if let (Some(said), Some(translated)) =
+            (in_language(example, from.unwrap_or(Lang::ENGLISH)), in_language(example, to))
             && said != translated
         {
             messages.push(message(Role::User, said.to_owned()));

@@ -52,7 +52,9 @@ impl<'a> Phrase<'a> {
         let mut units = Vec::new();
         for (at, word) in spoken.iter().enumerate() {
             let parts: Vec<&str> = word.split('-').collect();
-            let number = parts.len() == 2 && (below_hundred(&parts).is_some_and(|read| read.used == 2) || ordinal(&parts).is_some_and(|read| read.used == 2));
+            let number = parts.len() == 2
+                && (below_hundred(&parts).is_some_and(|read| read.used == 2)
+                    || ordinal(&parts).is_some_and(|read| read.used == 2));
             if number {
                 words.extend(&parts);
                 units.extend([usize::MAX, at + 1]);
@@ -126,7 +128,8 @@ impl<'a> Phrase<'a> {
         };
         if let Some((minutes, is_past)) = past {
             let hour = hour_at(2)?;
-            let (hour_value, minutes) = if is_past { (hour.value, minutes) } else { ((hour.value + 10) % 12 + 1, 60 - minutes) };
+            let (hour_value, minutes) =
+                if is_past { (hour.value, minutes) } else { ((hour.value + 10) % 12 + 1, 60 - minutes) };
             let (half, used) = self.half_of_day(2 + hour.used);
             return Some((format!("{hour_value}:{minutes:02}{half}"), used));
         }
@@ -139,7 +142,9 @@ impl<'a> Phrase<'a> {
         let (half, used) = self.half_of_day(hour.used + minutes.map_or(0, |minutes| minutes.used));
         match minutes {
             // Without "p.m." only a preposition of time makes "five thirty" a time; "twenty thirty" is no hour.
-            Some(minutes) if !half.is_empty() || matches!(self.before, Some("at" | "by" | "until" | "till" | "around")) => {
+            Some(minutes)
+                if !half.is_empty() || matches!(self.before, Some("at" | "by" | "until" | "till" | "around")) =>
+            {
                 Some((format!("{}:{:02}{half}", hour.value, minutes.value), used))
             }
             None if !half.is_empty() => Some((format!("{}{half}", hour.value), used)),
@@ -255,7 +260,10 @@ impl<'a> Phrase<'a> {
     fn spoken_year(&self) -> Option<(String, usize)> {
         let year = year(&self.words)?;
         // "two thousand" and "eighteen hundred" alone may be amounts.
-        let dated = matches!(self.before, Some("in" | "since" | "until" | "year" | "of" | "by" | "from" | "to" | "before" | "after"));
+        let dated = matches!(
+            self.before,
+            Some("in" | "since" | "until" | "year" | "of" | "by" | "from" | "to" | "before" | "after")
+        );
         (dated || year.value % 100 != 0).then(|| (year.value.to_string(), year.used))
     }
 
@@ -281,7 +289,17 @@ fn spoken_digit(word: &str) -> Option<char> {
 
 fn month(word: &str) -> Option<&'static str> {
     const MONTHS: &[&str] = &[
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     MONTHS.iter().find(|month| month.to_lowercase() == word).copied()
@@ -347,7 +365,16 @@ mod tests {
 
     #[test]
     fn small_numbers_and_other_words_stay() {
-        for text in ["one of us", "two or three", "the first time", "a second, please", "may I", "march on", "point taken", "five and six"] {
+        for text in [
+            "one of us",
+            "two or three",
+            "the first time",
+            "a second, please",
+            "may I",
+            "march on",
+            "point taken",
+            "five and six",
+        ] {
             assert_eq!(write_digits(text), text);
         }
     }

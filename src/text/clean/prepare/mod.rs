@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn spoken_marks_at_the_start_of_a_segment_belong_to_the_one_before() {
-        let cues = prepared(&CleanSettings::default(), &["dear john", "comma new line thank you", "new paragraph bye"], "en");
+        let cues =
+            prepared(&CleanSettings::default(), &["dear john", "comma new line thank you", "new paragraph bye"], "en");
         assert_eq!(cues[0].text, "dear john,\n");
         assert_eq!(cues[1].text, "Thank you");
         assert_eq!((cues[2].text.as_str(), cues[2].paragraph), ("Bye", true));

@@ -37,7 +37,8 @@ pub fn cardinal(words: &[&str]) -> Option<Read> {
 }
 
 fn below_thousand(words: &[&str], may_be_a: bool) -> Option<Read> {
-    let a_hundred = may_be_a && words.first() == Some(&"a") && words.get(1).is_some_and(|w| *w == "hundred" || scale(w).is_some());
+    let a_hundred =
+        may_be_a && words.first() == Some(&"a") && words.get(1).is_some_and(|w| *w == "hundred" || scale(w).is_some());
     let head = if a_hundred { Read { value: 1, used: 1 } } else { below_hundred(words)? };
     if words.get(head.used) != Some(&"hundred") || head.value == 0 {
         return Some(head);
@@ -65,12 +66,15 @@ pub fn below_hundred(words: &[&str]) -> Option<Read> {
 pub fn ordinal(words: &[&str]) -> Option<Read> {
     let simple = |word: &str| {
         ORDINALS.iter().position(|name| *name == word).map(|at| at as u64 + 1).or_else(|| {
-            TENS.iter().position(|name| name.strip_suffix('y').is_some_and(|stem| word == format!("{stem}ieth")))
+            TENS.iter()
+                .position(|name| name.strip_suffix('y').is_some_and(|stem| word == format!("{stem}ieth")))
                 .map(|at| (at as u64 + 2) * 10)
         })
     };
     let first = words.first()?;
-    if let (Some(tens), Some(unit)) = (tens(first), words.get(1).and_then(|word| simple(word)).filter(|unit| *unit < 10)) {
+    if let (Some(tens), Some(unit)) =
+        (tens(first), words.get(1).and_then(|word| simple(word)).filter(|unit| *unit < 10))
+    {
         return Some(Read { value: tens + unit, used: 2 });
     }
     simple(first).map(|value| Read { value, used: 1 })
@@ -119,9 +123,8 @@ pub fn scale(word: &str) -> Option<u64> {
 }
 
 const DIGITS: &[&str] = &["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
-const TEENS: &[&str] = &[
-    "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-];
+const TEENS: &[&str] =
+    &["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"];
 const TENS: &[&str] = &["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 #[rustfmt::skip]
 const ORDINALS: &[&str] = &[

@@ -8,16 +8,18 @@ use super::{is_phrase, put};
 /// match first, then the earlier entry. What was written is not replaced again. Entries without a letter or digit on
 /// the left are ignored; an empty right side takes the words out.
 pub fn replace(units: &[Unit], table: &[(String, String)]) -> Vec<Unit> {
-    let mut entries: Vec<(Vec<String>, &str)> =
-        table.iter().map(|(said, written)| (words(said), written.as_str())).filter(|(said, _)| !said.is_empty()).collect();
+    let mut entries: Vec<(Vec<String>, &str)> = table
+        .iter()
+        .map(|(said, written)| (words(said), written.as_str()))
+        .filter(|(said, _)| !said.is_empty())
+        .collect();
     entries.sort_by_key(|(said, _)| std::cmp::Reverse(said.len()));
     let spoken: Vec<String> = units.iter().map(|unit| words(&unit.core).concat()).collect();
     let mut out = Vec::with_capacity(units.len());
     let mut at = 0;
     while at < units.len() {
-        let hit = entries
-            .iter()
-            .find(|(said, _)| spoken[at..].starts_with(said) && is_phrase(&units[at..at + said.len()]));
+        let hit =
+            entries.iter().find(|(said, _)| spoken[at..].starts_with(said) && is_phrase(&units[at..at + said.len()]));
         let Some((said, written)) = hit else {
             out.push(units[at].clone());
             at += 1;

@@ -264,7 +264,10 @@ mod tests {
     #[test]
     fn marks_are_written_in_six_languages() {
         let done = |text, lang| written(text, lang, SpokenPunctuation::Conservative);
-        assert_eq!(done("dear john comma new line how are you question mark i am fine", "en"), "dear john,\nHow are you? I am fine");
+        assert_eq!(
+            done("dear john comma new line how are you question mark i am fine", "en"),
+            "dear john,\nHow are you? I am fine"
+        );
         assert_eq!(done("Hello, comma, how are you? Question mark.", "en"), "Hello, how are you?");
         assert_eq!(done("he said open quote hello close quote and left", "en"), "he said \"hello\" and left");
         assert_eq!(done("hallo komma wie geht es fragezeichen neuer absatz gut", "de"), "hallo, wie geht es?\n\nGut");
@@ -276,7 +279,13 @@ mod tests {
 
     #[test]
     fn nouns_stay_words() {
-        for text in ["the period of time", "a new line of products", "put a comma here", "the question mark is red", "come to a full stop"] {
+        for text in [
+            "the period of time",
+            "a new line of products",
+            "put a comma here",
+            "the question mark is red",
+            "come to a full stop",
+        ] {
             assert_eq!(written(text, "en", SpokenPunctuation::Always), text);
         }
         assert_eq!(written("a trial period ends", "en", SpokenPunctuation::Conservative), "a trial period ends");

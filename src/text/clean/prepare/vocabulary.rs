@@ -96,7 +96,10 @@ fn best<'a, 'b>(
 /// the same.
 fn is_near(heard: &str, count: usize, entry: &Entry, doubted: bool) -> bool {
     let length = entry.letters.chars().count();
-    if length < 5 || first_sound(heard) != first_sound(&entry.letters) || heard == entry.letters && count == entry.words.len() {
+    if length < 5
+        || first_sound(heard) != first_sound(&entry.letters)
+        || heard == entry.letters && count == entry.words.len()
+    {
         return false;
     }
     let inflected = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|ending| ending.chars().count() <= 3);
@@ -144,9 +147,32 @@ fn skeleton(word: &str) -> String {
 fn sounds(word: &str) -> String {
     let mut out = word.to_owned();
     for (written, sound) in [
-        ("ph", "f"), ("ck", "k"), ("qu", "kw"), ("sch", "s"), ("sh", "s"), ("ce", "se"), ("ci", "si"), ("cy", "si"),
-        ("c", "k"), ("q", "k"), ("x", "ks"), ("z", "s"), ("y", "i"), ("j", "i"), ("dg", "g"), ("ä", "e"), ("ö", "o"),
-        ("ü", "u"), ("é", "e"), ("è", "e"), ("á", "a"), ("í", "i"), ("ó", "o"), ("ú", "u"), ("ñ", "n"), ("ç", "s"),
+        ("ph", "f"),
+        ("ck", "k"),
+        ("qu", "kw"),
+        ("sch", "s"),
+        ("sh", "s"),
+        ("ce", "se"),
+        ("ci", "si"),
+        ("cy", "si"),
+        ("c", "k"),
+        ("q", "k"),
+        ("x", "ks"),
+        ("z", "s"),
+        ("y", "i"),
+        ("j", "i"),
+        ("dg", "g"),
+        ("ä", "e"),
+        ("ö", "o"),
+        ("ü", "u"),
+        ("é", "e"),
+        ("è", "e"),
+        ("á", "a"),
+        ("í", "i"),
+        ("ó", "o"),
+        ("ú", "u"),
+        ("ñ", "n"),
+        ("ç", "s"),
         ("ß", "s"),
     ] {
         out = out.replace(written, sound);
@@ -176,9 +202,15 @@ mod tests {
     #[test]
     fn right_words_stay() {
         let entries = ["Kubernetes", "Martin", "Marten", "Carter", "Stations", "interest"];
-        for text in
-            ["the market is open", "a cart or a card", "carts are here", "the station", "interested people", "matrix", "Marten is here"]
-        {
+        for text in [
+            "the market is open",
+            "a cart or a card",
+            "carts are here",
+            "the station",
+            "interested people",
+            "matrix",
+            "Marten is here",
+        ] {
             assert_eq!(corrected(text, &entries), text);
         }
     }
