@@ -1,6 +1,6 @@
 //! What a rewrite must keep: length, numbers, names, negations, and being the text rather than an answer to it.
 
-use super::Fillers;
+use super::disfluency::Fillers;
 use super::fidelity::words;
 use super::rules::begins_after;
 use super::units::{Unit, parse};

@@ -23,8 +23,12 @@ mod script;
 mod settings;
 mod units;
 
+<<<<<<< HEAD
 pub use disfluency::{Deletion, Fillers};
 pub use fidelity::{align_words, words};
+=======
+pub use fidelity::words;
+>>>>>>> clean
 pub use guards::{digit_groups, is_talk};
 pub use prompt::{defused, static_prefix};
 pub use settings::{CleanSettings, Numbers, SpokenPunctuation, WrittenText};
@@ -33,6 +37,7 @@ use crate::language::Lang;
 use crate::outcome::{CleanEngine, Cleaned, Cue, Style, Track, Warning, WarningCode};
 use crate::speech::Segment;
 use crate::text::llm::{Capabilities, Client, Message};
+use disfluency::Fillers;
 use futures_util::{StreamExt, stream};
 use model::{Counts, Job, Piece, Problems, weaker};
 use rules::{Ending, Place, Start};
@@ -153,6 +158,16 @@ impl Cleaner {
             None => Err("cancelled".to_owned()),
         }
     }
+}
+
+/// Whether `cleaned` has the words of `said`, in `tidy` but for what may be left out. What the cleanup promises for every
+/// style but `rewrite`, for tests and evaluation over whole texts. Quadratic in the number of words.
+pub fn is_faithful(said: &str, cleaned: &str, lang: Lang, style: Style) -> bool {
+    let allowed = match style {
+        Style::Tidy => Fillers::new(lang, &[]).deletions(&units::parse(said)),
+        _ => Vec::new(),
+    };
+    style == Style::Rewrite || fidelity::align(said, cleaned, &allowed).is_some()
 }
 
 fn place(request: &CleanRequest) -> Place {
