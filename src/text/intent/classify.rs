@@ -150,9 +150,10 @@ impl Classifier {
         }
     }
 
-    /// How many examples of each route fit in the model's context beside the longest utterance; all where it is unknown.
+    /// How many examples of each route fit in the model's context beside the longest utterance; as many as the
+    /// set allows where it is unknown.
     async fn fitting_examples(&self, labels: &[String], context: Option<u32>) -> Result<usize, LlmError> {
-        let most = self.routes.routes().iter().map(|route| route.examples.len()).max().unwrap_or(0);
+        let most = self.routes.examples_in_prompt();
         let Some(context) = context else { return Ok(most) };
         let room = (context as usize).saturating_sub(self.settings.max_utterance_tokens + 4 * TURN_TOKENS);
         let mut per_route = most;

@@ -4,6 +4,7 @@
 //! default = "note"            # taken when the model is undecided
 //! threshold = 0.4             # least probability of the best label (0: always decide)
 //! min_label_mass = 0.05       # least raw probability on all labels together
+//! examples_in_prompt = 24     # of each route, from the first on; all when absent
 //!
 //! [[route]]
 //! name = "note"
@@ -67,6 +68,7 @@ pub struct RouteSet {
     default: usize,
     threshold: f64,
     min_label_mass: f64,
+    examples_in_prompt: usize,
     calibrations: Vec<Calibration>,
 }
 
@@ -87,6 +89,7 @@ struct Document {
     default: Option<String>,
     threshold: Option<f64>,
     min_label_mass: Option<f64>,
+    examples_in_prompt: Option<usize>,
     #[serde(default, rename = "route")]
     routes: Vec<RouteDef>,
     #[serde(default, rename = "calibration")]
@@ -133,6 +136,12 @@ impl RouteSet {
     /// Least raw probability on all labels together for a decision.
     pub fn min_label_mass(&self) -> f64 {
         self.min_label_mass
+    }
+
+    /// Most examples of one route that the prompt shows.
+    pub fn examples_in_prompt(&self) -> usize {
+        let most = self.routes.iter().map(|route| route.examples.len()).max().unwrap_or(0);
+        most.min(self.examples_in_prompt)
     }
 
     /// Least probability for `route` to be taken: its own, else the calibration's, else the set's.
@@ -189,6 +198,9 @@ impl RouteSet {
         }
         check_share("threshold", document.threshold)?;
         check_share("min_label_mass", document.min_label_mass)?;
+        if document.examples_in_prompt == Some(0) {
+            return Err("examples_in_prompt is 0; the model needs at least one of each route".to_owned());
+        }
         for calibration in &document.calibrations {
             check_calibration(calibration, &names)?;
         }
@@ -197,6 +209,7 @@ impl RouteSet {
             default: 0,
             threshold: document.threshold.unwrap_or(THRESHOLD),
             min_label_mass: document.min_label_mass.unwrap_or(MIN_LABEL_MASS),
+            examples_in_prompt: document.examples_in_prompt.unwrap_or(usize::MAX),
             calibrations: document.calibrations,
         };
         if let Some(default) = document.default {
@@ -280,6 +293,7 @@ mod tests {
             (&TWO.replace("description", "descripton"), "descripton"),
             (&format!("default='c'\n{TWO}"), "the default route 'c' is not one of the routes (a, b)"),
             (&format!("min_label_mass=2\n{TWO}"), "min_label_mass is 2"),
+            (&format!("examples_in_prompt=0\n{TWO}"), "examples_in_prompt is 0"),
             (&format!("{TWO}[[calibration]]\nmodel='m'\nscale=0\n"), "scale must be above 0"),
             (&format!("{TWO}[[calibration]]\nmodel='m'\nscale=1\nbias={{c=1.0}}\n"), "'c' is not a route"),
             (&format!("{TWO}[[calibration]]\nmodel='-'\nscale=1\n"), "empty model"),

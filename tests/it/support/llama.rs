@@ -54,14 +54,37 @@ pub struct Llama {
 
 impl Llama {
     pub fn start(model_name: &str) -> Self {
+        Llama::start_as(model_name, "test-model", 2048)
+    }
+
+    /// Same, under the name `alias`, with `context` tokens a slot.
+    pub fn start_as(model_name: &str, alias: &str, context: u32) -> Self {
         let alone = alone();
         let port = free_port();
         let child = Command::new(program())
             .arg("-m")
             .arg(model(model_name))
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+<<<<<<< HEAD
             .args(["-c", "4096", "-np", "2", "-t", "1", "-ngl", "0", "--cache-ram", "64", "--offline", "--no-ui"])
             .args(["--alias", "test-model"])
+=======
+            .args([
+                "-c",
+                &(2 * context).to_string(),
+                "-np",
+                "2",
+                "-t",
+                "2",
+                "-ngl",
+                "0",
+                "--cache-ram",
+                "0",
+                "--offline",
+                "--no-ui",
+            ])
+            .args(["--alias", alias])
+>>>>>>> intent
             .env("LLAMA_API_KEY", KEY)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
