@@ -28,6 +28,7 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: TextArgs) -> Resul
     };
     let (inputs, default) = if args.lines { (Inputs::Several, Some(Format::Jsonl)) } else { (Inputs::One, None) };
     let mut sink = sink(&args.output, &loaded.config, inputs, default)?;
+    sink.check(std::slice::from_ref(&args.file))?;
     // Read before any model is loaded: a wrong file is said at once.
     let whole = if args.lines { None } else { Some(read_all(&mut reader, &args.file).await?) };
     let session = Session::start(loaded.config, false, Channels::Average, Progress::new(&global)).await?;

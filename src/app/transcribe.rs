@@ -34,6 +34,7 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: TranscribeArgs) ->
     let inputs = if args.files.len() > 1 { Inputs::Several } else { Inputs::One };
     let mut sink = sink(&args.output, &loaded.config, inputs, None)?;
     refuse_unreadable(&args.files)?;
+    sink.check(&args.files)?;
     let session = Session::start(loaded.config, true, channels, Progress::new(&global)).await?;
     let mut failed = 0;
     let mut worst = Exit::Failure;

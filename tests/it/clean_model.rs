@@ -42,50 +42,6 @@ async fn clean(cleaner: &Cleaner, text: &str, lang: &str, style: Style) -> (Stri
 }
 
 #[tokio::test]
-<<<<<<< HEAD
-#[ignore]
-async fn try_out() {
-    let url = std::env::var("TRY_URL").unwrap();
-    let client = Client::new(Endpoint {
-        tier: Tier::Light,
-        base_url: url,
-        model: None,
-        key: None,
-        connect_timeout: Duration::from_secs(5),
-        timeout: Duration::from_secs(60),
-    })
-    .unwrap();
-    let style = match std::env::var("TRY_STYLE").as_deref() {
-        Ok("tidy") => Style::Tidy,
-        Ok("rewrite") => Style::Rewrite,
-        _ => Style::Punctuate,
-    };
-    let cleaner = Cleaner::new(Some(client.clone()), CleanSettings::default());
-    let cancel = CancellationToken::new();
-    let text = std::fs::read_to_string(std::env::var("TRY_FILE").unwrap()).unwrap();
-    let mut warmed = None;
-    for line in text.lines() {
-        let (lang, said) = line.split_once('\t').unwrap();
-        let lang = lang.parse().unwrap();
-        if warmed != Some(lang) {
-            client.warm_up(&Cleaner::static_prefix(style, lang), None, &cancel).await.unwrap();
-            warmed = Some(lang);
-        }
-        let cue = Cue { start: 0.0, end: 1.0, text: said.into(), paragraph: false };
-        let t = Instant::now();
-        let (c, w) = cleaner
-            .clean(&CleanRequest { cues: &[cue], lang, style, before: None, more_follows: MoreFollows::No }, &cancel)
-            .await;
-        println!(
-            "{:5.0} ms {:3} words {:?} {}\n   {}\n   {:?}",
-            t.elapsed().as_secs_f64() * 1e3,
-            said.split(' ').count(),
-            c.engine,
-            said,
-            c.track.text,
-            w
-        );
-=======
 async fn the_words_stay_with_a_real_model_whatever_they_are() {
     let llama = Llama::start(SMOL);
     let cleaner = cleaner(&llama.base_url);
@@ -106,7 +62,6 @@ async fn the_words_stay_with_a_real_model_whatever_they_are() {
         let (cleaned, engine) = clean(&cleaner, &text, "en", style).await;
         assert!(is_faithful(&text, &cleaned, Lang::ENGLISH, style), "{text:?} became {cleaned:?}");
         assert!(engine != CleanEngine::Checked, "the grammar was refused for {text:?}");
->>>>>>> clean
     }
 }
 

@@ -1,15 +1,18 @@
 //! Integration tests: one binary.
 
+mod agent_real;
 mod audio_corrupt;
 mod audio_formats;
 mod audio_inputs;
 mod audio_memory;
 mod audio_support;
+mod clean_hostile;
 mod clean_model;
 mod cli_faults;
 mod cli_misc;
 mod cli_transcribe;
-mod clean_hostile;
+mod intent_data;
+mod intent_real;
 mod llm_faults;
 mod llm_protocol;
 mod llm_real;
@@ -17,6 +20,7 @@ mod models_import;
 mod models_pull;
 mod models_support;
 mod output_sink;
+mod samples_manifest;
 mod servers_faults;
 mod servers_real;
 mod speech_pool;
@@ -25,10 +29,6 @@ mod speech_support;
 mod speech_times;
 mod speech_vad;
 mod speech_words;
-mod agent_real;
-mod intent_data;
-mod intent_real;
-mod samples_manifest;
 mod support;
 mod translate_faults;
 mod translate_model;

@@ -1,7 +1,8 @@
-//! Another engine as a process: a path on a line in, a JSON object on a line out. See `bench/README.md`.
+//! Another engine as a process: a path on a line in, a JSON object on a line out. See `bench/whisper-default` and `bench/faster_whisper_peer.py`.
 
 use crate::error::Error;
 use crate::models::cache_dir;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -23,21 +24,18 @@ pub(super) struct Answer {
 }
 
 impl Peer {
-    /// whisper.cpp's defaults on the same weights; `None` where `bench/setup-peers` has not built it.
-    pub fn whisper_default(model: &Path, threads: usize) -> Option<Self> {
-        let program = cache_dir().join("bench/whisper-default");
-        let arguments = [model.to_owned(), PathBuf::from(threads.to_string())];
-        Self::start("whisper.cpp defaults", &program, &arguments)
+    /// Every peer that `bench/setup-peers` has installed, with the same weights and threads as ours.
+    pub fn installed(model: &Path, threads: usize) -> Vec<Self> {
+        let threads = ["--threads".into(), threads.to_string().into()];
+        let built = PathBuf::from("bench/whisper-default/target/release/whisper-default");
+        let whisper = Self::start("whisper.cpp defaults", &built, [[model.into()].as_slice(), &threads].concat());
+        let (python, weights) = (cache_dir().join("bench-venv/bin/python"), cache_dir().join("bench/whisper-base-ct2"));
+        let script = [PathBuf::from("bench/faster_whisper_peer.py").into(), weights.into_os_string()];
+        let faster = Self::start("faster-whisper int8", &python, [script.as_slice(), &threads].concat());
+        [whisper, faster].into_iter().flatten().collect()
     }
 
-    /// faster-whisper, int8, greedy, on the weights that ours were imported from; `None` where it is not installed.
-    pub fn faster_whisper(threads: usize) -> Option<Self> {
-        let folder = cache_dir().join("bench");
-        let arguments = [folder.join("faster_whisper_peer.py"), folder.join("base-ct2"), threads.to_string().into()];
-        Self::start("faster-whisper int8", &folder.join("venv/bin/python"), &arguments)
-    }
-
-    fn start(name: &'static str, program: &Path, arguments: &[PathBuf]) -> Option<Self> {
+    fn start(name: &'static str, program: &Path, arguments: Vec<OsString>) -> Option<Self> {
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -45,7 +43,10 @@ impl Peer {
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
-        let (input, output) = (child.stdin.take()?, BufReader::new(child.stdout.take()?));
+        let (input, mut output) = (child.stdin.take()?, BufReader::new(child.stdout.take()?));
+        // The first line says that it is ready; one that ends before is not installed as it should be.
+        let mut ready = String::new();
+        output.read_line(&mut ready).ok().filter(|bytes| *bytes > 0)?;
         Some(Peer { name, child, input, output })
     }
 

@@ -64,8 +64,7 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
     let path = store(&bench.loaded.config).resolve(spec, Role::Whisper)?;
     let pool = PoolSettings { recognizers: 1, threads_each: THREADS, queue: 1 };
     let ours = Recognizers::start(Model::load(&ModelSettings::new(&path))?, pool)?;
-    let mut peers: Vec<Peer> =
-        [Peer::whisper_default(&path, THREADS), Peer::faster_whisper(THREADS)].into_iter().flatten().collect();
+    let mut peers = Peer::installed(&path, THREADS);
     let mut columns: Vec<Column> = vec![Column::new("bestbox", clips.len())];
     columns.extend(peers.iter().map(|peer| Column::new(peer.name, clips.len())));
     // Round 0 warms every engine up and does not count.

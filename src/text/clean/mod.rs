@@ -23,12 +23,7 @@ mod script;
 mod settings;
 mod units;
 
-<<<<<<< HEAD
-pub use disfluency::{Deletion, Fillers};
-pub use fidelity::{align_words, words};
-=======
 pub use fidelity::words;
->>>>>>> clean
 pub use guards::{digit_groups, is_talk};
 pub use prompt::{defused, static_prefix};
 pub use settings::{CleanSettings, Numbers, SpokenPunctuation, WrittenText};

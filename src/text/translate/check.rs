@@ -261,13 +261,8 @@ mod tests {
                 "it was in another language",
             ),
             (
-<<<<<<< HEAD
-                "El tiempo es muy bueno hoy en la ciudad.",
-                "Das Wetter ist heute in der Stadt sehr gut.",
-=======
                 "El tiempo es muy bueno hoy en la ciudad y en el campo.",
                 "Das Wetter ist heute in der Stadt und auf dem Land sehr gut.",
->>>>>>> clean
                 "es",
                 "fr",
                 "it was in another language",

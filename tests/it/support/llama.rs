@@ -65,26 +65,8 @@ impl Llama {
             .arg("-m")
             .arg(model(model_name))
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-<<<<<<< HEAD
-            .args(["-c", "4096", "-np", "2", "-t", "1", "-ngl", "0", "--cache-ram", "64", "--offline", "--no-ui"])
-            .args(["--alias", "test-model"])
-=======
-            .args([
-                "-c",
-                &(2 * context).to_string(),
-                "-np",
-                "2",
-                "-t",
-                "2",
-                "-ngl",
-                "0",
-                "--cache-ram",
-                "0",
-                "--offline",
-                "--no-ui",
-            ])
-            .args(["--alias", alias])
->>>>>>> intent
+            .args(["-c", &(2 * context).to_string(), "-np", "2", "-t", "2", "-ngl", "0", "--cache-ram", "64"])
+            .args(["--offline", "--no-ui", "--alias", alias])
             .env("LLAMA_API_KEY", KEY)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
