@@ -47,9 +47,11 @@ fn the_manifest_and_the_files_agree() {
             }
         }
     }
-    assert_eq!(listed, found);
+    // The readings come with their own list of transcripts.
+    let made: BTreeSet<String> = listed.into_iter().filter(|audio| !audio.starts_with("librivox/")).collect();
+    assert_eq!(made, found);
     assert!(bytes < 6_000_000, "{bytes} bytes of samples");
-    for recording in &recordings {
+    for recording in recordings.iter().filter(|recording| found.contains(&recording.audio)) {
         let text = sample(Path::new(&recording.audio).with_extension("txt").to_str().expect("UTF-8 path"));
         assert_eq!(text.trim(), recording.text, "{}", recording.audio);
     }
