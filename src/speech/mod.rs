@@ -7,6 +7,7 @@ mod whisper_decode;
 mod whisper_log;
 mod whisper_pieces;
 mod whisper_rules;
+mod whisper_shape;
 pub mod worker;
 
 use crate::language::{Lang, LanguageChoice};

@@ -6,16 +6,16 @@
 //! looked at between any two tokens with no callback; nothing leaks. The encoder is told how much audio there is
 //! (`audio_ctx`) instead of computing 30 s for every clip; where the text then looks wrong it runs again in full.
 
-use super::whisper_align::Aligner;
+use super::whisper_align::{self, Aligner};
 use super::whisper_decode::{Attempt, Decoder, Hypothesis, Stop};
 use super::whisper_pieces::{self as pieces, Clock};
 use super::whisper_rules::Times;
+use super::whisper_shape::Shape;
 use super::{LanguageChoice, Recognizer, SpeechError, SpeechOptions, Task, Transcript, Utterance, vad, whisper_log};
 use crate::audio::SPEECH_RATE;
 use crate::language::Lang;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 use whisper_rs::{WhisperContext, WhisperContextParameters};
 
@@ -31,14 +31,20 @@ pub struct ModelSettings {
     pub path: PathBuf,
     /// The device. A build without a GPU feature runs on the processor whatever is said here.
     pub device: Device,
-    /// Faster, less memory. Off only for devices whose driver lacks it.
+    /// Flash attention: faster on GPUs. On a processor ggml's plain attention is (base q8_0, 3 to 7 s clips, one thread:
+    /// 0.42-0.67 s of processor time without, 0.78-1.09 s with), and word times then need no second copy of the model.
     pub flash_attention: bool,
 }
 
 impl ModelSettings {
-    /// The usual settings for a file.
+    /// The usual settings for a file: the first GPU with flash attention if the build has GPU support, else the processor.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        ModelSettings { path: path.into(), device: Device::Gpu(0), flash_attention: true }
+        let gpu = cfg!(any(feature = "cuda", feature = "vulkan", feature = "hipblas", feature = "metal"));
+        ModelSettings {
+            path: path.into(),
+            device: if gpu { Device::Gpu(0) } else { Device::Cpu },
+            flash_attention: gpu,
+        }
     }
 }
 
@@ -57,7 +63,10 @@ pub struct Model(Arc<Inner>);
 
 struct Inner {
     settings: ModelSettings,
+    shape: Shape,
     context: WhisperContext,
+    /// A second context for word times, where the first uses flash attention. Made when first asked for.
+    aligning: OnceLock<WhisperContext>,
 }
 
 impl Model {
@@ -67,12 +76,9 @@ impl Model {
     /// [`SpeechError::Unreadable`], or [`SpeechError::BadModel`] for what is no ggml Whisper model.
     pub fn load(settings: &ModelSettings) -> Result<Model, SpeechError> {
         whisper_log::install();
-        check_header(&settings.path)?;
-        let mut parameters = WhisperContextParameters::default();
-        apply_device(&mut parameters, settings.device);
-        parameters.flash_attn(settings.flash_attention);
-        let context = WhisperContext::new_with_params(&settings.path, parameters).map_err(|e| bad(settings, e))?;
-        Ok(Model(Arc::new(Inner { settings: settings.clone(), context })))
+        let shape = Shape::read(&settings.path)?;
+        let context = open(settings, &shape, settings.flash_attention)?;
+        Ok(Model(Arc::new(Inner { settings: settings.clone(), shape, context, aligning: OnceLock::new() })))
     }
 
     /// Whether the model speaks more than English.
@@ -110,8 +116,17 @@ impl Model {
         &self.0.context
     }
 
-    pub(super) fn settings(&self) -> &ModelSettings {
-        &self.0.settings
+    /// The context that can align words: flash attention never materialises the attention that this needs.
+    pub(super) fn aligning_context(&self) -> Result<&WhisperContext, SpeechError> {
+        let inner = &*self.0;
+        if !inner.settings.flash_attention {
+            return Ok(&inner.context);
+        }
+        if let Some(context) = inner.aligning.get() {
+            return Ok(context);
+        }
+        let context = open(&inner.settings, &inner.shape, false)?;
+        Ok(inner.aligning.get_or_init(|| context))
     }
 
     /// How many languages this model has tokens for: 99, from large-v3 on 100.
@@ -125,58 +140,18 @@ impl Model {
     }
 }
 
-pub(super) fn apply_device(parameters: &mut WhisperContextParameters<'_>, device: Device) {
-    match device {
+fn open(settings: &ModelSettings, shape: &Shape, flash_attention: bool) -> Result<WhisperContext, SpeechError> {
+    let mut parameters = WhisperContextParameters::default();
+    match settings.device {
         Device::Cpu => parameters.use_gpu(false),
         Device::Gpu(number) => parameters.use_gpu(true).gpu_device(number),
     };
-}
-
-pub(super) fn bad(settings: &ModelSettings, error: impl std::fmt::Display) -> SpeechError {
-    SpeechError::BadModel { path: settings.path.clone(), why: error.to_string() }
-}
-
-/// whisper.cpp believes the header's numbers and allocates by them, so they are checked before it sees the file.
-fn check_header(path: &Path) -> Result<(), SpeechError> {
-    let unreadable = |source| SpeechError::Unreadable { path: path.to_owned(), source };
-    let bad = |why: &str| Err(SpeechError::BadModel { path: path.to_owned(), why: why.to_owned() });
-    let mut file = std::fs::File::open(path).map_err(unreadable)?;
-    let size = file.metadata().map_err(unreadable)?.len();
-    let mut header = [0u8; 48];
-    if size < 1_000_000 || file.read_exact(&mut header).is_err() {
-        return bad("the file is too short");
+    parameters.flash_attn(flash_attention);
+    if !flash_attention {
+        parameters.dtw_parameters(whisper_align::parameters(shape));
     }
-    let number =
-        |i: usize| i32::from_le_bytes([header[4 * i], header[4 * i + 1], header[4 * i + 2], header[4 * i + 3]]);
-    match &header[..4] {
-        b"lmgg" => {}
-        b"GGUF" => return bad("it is a GGUF language model; speech needs a ggml Whisper model"),
-        _ => return bad("it does not start like a ggml file"),
-    }
-    // n_vocab, n_audio_ctx, n_audio_state, n_audio_head, n_audio_layer, n_text_ctx, n_text_state, n_text_head,
-    // n_text_layer, n_mels, ftype: ranges from tiny to large-v3.
-    let sane = [
-        51_864..=51_866,
-        1500..=1500,
-        64..=4096,
-        1..=64,
-        1..=64,
-        448..=448,
-        64..=4096,
-        1..=64,
-        1..=64,
-        80..=128,
-        0..=3000,
-    ];
-    if sane.iter().enumerate().any(|(i, range)| !range.contains(&number(i + 1))) {
-        return bad("its header has sizes that no Whisper model has");
-    }
-    // Weights take at least half a byte each: 12 state² a layer and the vocabulary.
-    let (state, layers) = (number(3) as u64, (number(5) + number(9)) as u64);
-    if size < (12 * state * state * layers + number(1) as u64 * state) / 2 {
-        return bad("the file is cut short");
-    }
-    Ok(())
+    WhisperContext::new_with_params(&settings.path, parameters)
+        .map_err(|e| SpeechError::BadModel { path: settings.path.clone(), why: e.to_string() })
 }
 
 /// Physical cores this process may use: Whisper gains nothing from two threads on one core.

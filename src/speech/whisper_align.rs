@@ -1,21 +1,20 @@
 //! Word times by whisper.cpp's dynamic time warping over the alignment heads.
 //!
-//! Flash attention never materialises the attention that this needs, so it runs on a context of its own, loaded when
-//! word times are first asked for. The text is not decoded again: the logits filter forces the tokens that the fast
-//! context found, so that text is the same with and without word times.
+//! It runs on a state of its own, made when word times are first asked for. The text is not decided again: the logits
+//! filter forces the tokens that were found, so that text is the same with and without word times.
 //! `whisper_full` is used here, with raw callbacks whose user data is on our stack for the length of the call.
 
 use super::SpeechError;
-use super::whisper::{Model, apply_device, bad, short_context};
+use super::whisper::{Model, short_context};
 use super::whisper_decode::failed;
+use super::whisper_shape::Shape;
 use crate::audio::SPEECH_RATE;
 use crate::language::Lang;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use tokio_util::sync::CancellationToken;
 use whisper_rs::{
-    DtwMode, DtwModelPreset, DtwParameters, FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters,
-    WhisperState, whisper_rs_sys as sys,
+    DtwMode, DtwModelPreset, DtwParameters, FullParams, SamplingStrategy, WhisperState, whisper_rs_sys as sys,
 };
 
 /// Working memory of the warping, bytes: 224 tokens by 1,500 frames by 23 heads, five copies. Reserved, not touched,
@@ -42,12 +41,7 @@ struct Forced<'a> {
 
 impl Aligner {
     pub fn new(model: &Model, threads: usize) -> Result<Self, SpeechError> {
-        let settings = model.settings();
-        let mut parameters = WhisperContextParameters::default();
-        apply_device(&mut parameters, settings.device);
-        parameters.flash_attn(false);
-        parameters.dtw_parameters(DtwParameters { mode: alignment_heads(model), dtw_mem_size: DTW_MEMORY });
-        let context = WhisperContext::new_with_params(&settings.path, parameters).map_err(|e| bad(settings, e))?;
+        let context = model.aligning_context()?;
         let state = context.create_state().map_err(failed("making room for word times"))?;
         Ok(Aligner {
             state,
@@ -122,11 +116,10 @@ impl Aligner {
     }
 }
 
-/// The heads that OpenAI published for each model; for others all heads of the upper half of the layers.
-fn alignment_heads(model: &Model) -> DtwMode<'static> {
-    let context = model.context();
-    let multilingual = model.is_multilingual();
-    let preset = match (context.model_n_audio_layer(), context.model_n_text_layer(), multilingual) {
+/// How a context is opened that can align: with the heads that OpenAI published for the model; for others with all heads
+/// of the upper half of the layers.
+pub(super) fn parameters(shape: &Shape) -> DtwParameters<'static> {
+    let preset = match (shape.audio_layers, shape.text_layers, shape.is_multilingual()) {
         (4, 4, true) => DtwModelPreset::Tiny,
         (4, 4, false) => DtwModelPreset::TinyEn,
         (6, 6, true) => DtwModelPreset::Base,
@@ -136,12 +129,15 @@ fn alignment_heads(model: &Model) -> DtwMode<'static> {
         (24, 24, true) => DtwModelPreset::Medium,
         (24, 24, false) => DtwModelPreset::MediumEn,
         (32, 4, true) => DtwModelPreset::LargeV3Turbo,
-        (32, 32, true) if context.model_n_mels() == 128 => DtwModelPreset::LargeV3,
+        (32, 32, true) if shape.mels == 128 => DtwModelPreset::LargeV3,
         // v1 and v2 are one architecture; v1 is history.
         (32, 32, true) => DtwModelPreset::LargeV2,
-        (_, layers, _) => return DtwMode::TopMost { n_top: (layers / 2).max(1) },
+        (_, layers, _) => {
+            let mode = DtwMode::TopMost { n_top: (layers / 2).max(1) };
+            return DtwParameters { mode, dtw_mem_size: DTW_MEMORY };
+        }
     };
-    DtwMode::ModelPreset { model_preset: preset }
+    DtwParameters { mode: DtwMode::ModelPreset { model_preset: preset }, dtw_mem_size: DTW_MEMORY }
 }
 
 unsafe extern "C" fn force_token(

@@ -35,7 +35,7 @@ use crate::text::llm::{Capabilities, Client, Message};
 use disfluency::Fillers;
 use futures_util::{StreamExt, stream};
 use model::{Counts, Job, Piece, Problems, weaker};
-use rules::{Ending, Place, Start};
+use rules::{Ending, Place, Reduced, Start};
 use tokio_util::sync::CancellationToken;
 use units::{Gap, Unit};
 
@@ -103,10 +103,11 @@ impl Cleaner {
         }
         let fillers = Fillers::new(request.lang, &self.settings.fillers);
         let units = units::parse_cues(request.cues);
-        let units = match request.style {
-            Style::Tidy | Style::Rewrite => rules::delete_sure(&units, &fillers.deletions(&units)).0,
-            Style::Punctuate | Style::Verbatim => units,
+        let allowed = match request.style {
+            Style::Tidy | Style::Rewrite => fillers.deletions(&units),
+            Style::Punctuate | Style::Verbatim => Vec::new(),
         };
+        let Reduced { units, deletions } = rules::delete_sure(&units, &allowed);
         if units.is_empty() {
             return (cleaned(request, CleanEngine::Rules, cues_of(request.cues, &units)), Vec::new());
         }
@@ -124,6 +125,7 @@ impl Cleaner {
             client,
             capabilities: &capabilities,
             fillers: &fillers,
+            deletions: &deletions,
             lang: request.lang,
             style: request.style,
             written_text: self.settings.written_text,

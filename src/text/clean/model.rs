@@ -1,7 +1,7 @@
 //! One run of text through the language model: windows, grammar, check, and rules where any of it fails.
 
 use super::chunks::{is_oversized, window_end};
-use super::disfluency::Fillers;
+use super::disfluency::{Deletion, Fillers};
 use super::grammar::{self, Rules};
 use super::rules::{self, Ending, Place, Start, begins_after};
 use super::script::{Marks, is_mark, is_quote_or_bracket};
@@ -26,6 +26,8 @@ pub struct Job<'a> {
     pub client: &'a Client,
     pub capabilities: &'a Capabilities,
     pub fillers: &'a Fillers,
+    /// What `tidy` may still leave out, over all units.
+    pub deletions: &'a [Deletion],
     pub lang: Lang,
     pub style: Style,
     pub written_text: WrittenText,
@@ -104,7 +106,8 @@ impl Job<'_> {
             let last = end == run.end;
             let ending = if last { place.ending } else { Ending::Open };
             let window = &units[at..end];
-            let (cleaned, kept, engine) = self.window(window, Place { start, ending }).await;
+            let (cleaned, kept, engine) =
+                self.window(window, &self.deletions_in(at..end), Place { start, ending }).await;
             done.engine = weaker(done.engine, engine);
             let whole = last || engine == CleanEngine::Rules || end == to_oversized;
             let taken = if whole { cleaned.len() } else { committed(&cleaned) };
@@ -116,16 +119,27 @@ impl Job<'_> {
         done
     }
 
+    /// The deletions that lie within `window`, counted from its start.
+    fn deletions_in(&self, window: Range<usize>) -> Vec<Deletion> {
+        let inside = self.deletions.iter().filter(|d| d.start >= window.start && d.end <= window.end);
+        inside.map(|d| Deletion { start: d.start - window.start, end: d.end - window.start, sure: d.sure }).collect()
+    }
+
     /// The style that keeps words: a rewrite starts from the tidy text, which it falls back to.
     fn word_style(&self) -> Style {
         if self.style == Style::Rewrite { Style::Tidy } else { self.style }
     }
 
     /// Cleans one window; gives the units, the index of each in the window, and what made them.
-    async fn window(&self, window: &[Unit], place: Place) -> (Vec<Unit>, Vec<usize>, CleanEngine) {
+    async fn window(
+        &self,
+        window: &[Unit],
+        deletions: &[Deletion],
+        place: Place,
+    ) -> (Vec<Unit>, Vec<usize>, CleanEngine) {
         let written = self.written_text == WrittenText::Rules && rules::is_written(window, self.lang);
         if !written && !self.problems.counts().given_up && !self.cancel.is_cancelled() {
-            match self.ask(window, place).await {
+            match self.ask(window, deletions, place).await {
                 Ok(answer) => return answer,
                 Err(failure) => self.problems.note(&failure),
             }
@@ -135,13 +149,17 @@ impl Job<'_> {
         (units, kept, CleanEngine::Rules)
     }
 
-    async fn ask(&self, window: &[Unit], place: Place) -> Result<(Vec<Unit>, Vec<usize>, CleanEngine), Failure> {
-        let deletions = if self.word_style() == Style::Tidy { self.fillers.deletions(window) } else { Vec::new() };
+    async fn ask(
+        &self,
+        window: &[Unit],
+        deletions: &[Deletion],
+        place: Place,
+    ) -> Result<(Vec<Unit>, Vec<usize>, CleanEngine), Failure> {
         let marks = Marks::of(self.lang);
         let paragraphs = window.len() >= PARAGRAPH_UNITS;
         let text = join(window);
-        let grammar = grammar::gbnf(window, &Rules { marks, place, deletions: &deletions, paragraphs })
-            .filter(|_| self.capabilities.grammar);
+        let grammar =
+            grammar::gbnf(window, &Rules { marks, place, deletions, paragraphs }).filter(|_| self.capabilities.grammar);
         let mut engine = if grammar.is_some() { CleanEngine::Grammar } else { CleanEngine::Checked };
         let mut request = ChatRequest {
             messages: prompt::messages(self.word_style(), self.lang, &text),
@@ -164,7 +182,7 @@ impl Job<'_> {
             return Err(Failure::Rejected);
         }
         let output = completion.text.trim();
-        let kept = fidelity::align(&text, output, &deletions).ok_or(Failure::Rejected)?;
+        let kept = fidelity::align(&text, output, deletions).ok_or(Failure::Rejected)?;
         let mut units = parse(output);
         if units.len() != kept.len() || !plausible_marks(window, &units) {
             return Err(Failure::Rejected);

@@ -63,37 +63,62 @@ pub fn apply(units: &mut [Unit], lang: Lang, place: Place) {
     pair_opening_marks(units, lang);
 }
 
-/// Leaves out the sure deletions. Gives, for each unit that stays, its index before.
-pub fn delete_sure(units: &[Unit], deletions: &[Deletion]) -> (Vec<Unit>, Vec<usize>) {
-    let gone = |at: usize| deletions.iter().any(|d| d.sure && d.start <= at && at < d.end);
+/// Units without the sure deletions.
+pub struct Reduced {
+    /// What stays.
+    pub units: Vec<Unit>,
+    /// The deletions that are still open, over `units`.
+    pub deletions: Vec<Deletion>,
+}
+
+/// Leaves out the sure deletions, from the start on: after one, only what its end leads to counts, so that of
+/// overlapping repetitions ("a b a b a") one copy always stays.
+pub fn delete_sure(units: &[Unit], deletions: &[Deletion]) -> Reduced {
     let mut stay: Vec<Unit> = Vec::with_capacity(units.len());
-    let mut indices = Vec::with_capacity(units.len());
+    // For each unit and the end: its index among those that stay, if the walk comes to it.
+    let mut visited: Vec<Option<usize>> = vec![None; units.len() + 1];
     let (mut lead, mut gap) = (String::new(), Gap::None);
-    for (at, unit) in units.iter().enumerate() {
-        if gone(at) {
-            // Quotes and brackets stay though their word goes; a sentence that ended here still ends.
-            gap = gap.max(unit.gap);
-            let kept = |c: &char| is_quote_or_bracket(*c) && !is_mark(*c);
-            lead.extend(unit.lead.chars().filter(kept));
-            if let Some(last) = stay.last_mut() {
-                let closers = unit.trail.chars().filter(kept);
-                if unit.ends_sentence() && !last.ends_sentence() {
-                    last.trail = last.trail.chars().filter(|c| !is_mark(*c)).collect::<String>().trim_end().to_owned();
-                    last.trail.push_str(&unit.trail);
-                } else {
-                    last.trail.extend(closers);
-                }
-            }
-        } else {
-            let mut unit = unit.clone();
+    let mut at = 0;
+    while at < units.len() {
+        visited[at] = Some(stay.len());
+        let leap = deletions.iter().filter(|d| d.sure && d.start == at).map(|d| d.end).max();
+        let Some(end) = leap else {
+            let mut unit = units[at].clone();
             unit.lead.insert_str(0, &std::mem::take(&mut lead));
             unit.lead = lead_for(unit.lead, &unit.core);
             unit.gap = unit.gap.max(std::mem::replace(&mut gap, Gap::None));
             stay.push(unit);
-            indices.push(at);
+            at += 1;
+            continue;
+        };
+        for unit in &units[at..end] {
+            gap = gap.max(unit.gap);
+            hand_over_marks(unit, stay.last_mut(), &mut lead);
         }
+        at = end;
     }
-    (stay, indices)
+    visited[units.len()] = Some(stay.len());
+    let open = deletions.iter().filter_map(|d| {
+        let (start, end) = (visited[d.start]?, visited[d.end]?);
+        (start < end).then_some(Deletion { start, end, sure: d.sure })
+    });
+    let mut deletions: Vec<Deletion> = open.collect();
+    deletions.sort_by_key(|d| (d.start, d.end));
+    deletions.dedup_by_key(|d| (d.start, d.end));
+    Reduced { units: stay, deletions }
+}
+
+/// Quotes and brackets stay though their word goes; a sentence that ended with it still ends.
+fn hand_over_marks(gone: &Unit, before: Option<&mut Unit>, lead: &mut String) {
+    let kept = |c: &char| is_quote_or_bracket(*c) && !is_mark(*c);
+    lead.extend(gone.lead.chars().filter(kept));
+    let Some(before) = before else { return };
+    if gone.ends_sentence() && !before.ends_sentence() {
+        before.trail = before.trail.chars().filter(|c| !is_mark(*c)).collect::<String>().trim_end().to_owned();
+        before.trail.push_str(&gone.trail);
+    } else {
+        before.trail.extend(gone.trail.chars().filter(kept));
+    }
 }
 
 /// Raises the first letter of each sentence, and the English "I".
@@ -219,7 +244,7 @@ mod tests {
     fn tidied(text: &str, lang: &str) -> String {
         let lang = lang.parse().unwrap();
         let units = parse(text);
-        let (mut units, _) = delete_sure(&units, &Fillers::new(lang, &[]).deletions(&units));
+        let mut units = delete_sure(&units, &Fillers::new(lang, &[]).deletions(&units)).units;
         apply(&mut units, lang, Place::default());
         join(&units)
     }
@@ -259,5 +284,6 @@ mod tests {
         assert_eq!(tidied("the the th- this is it", "en"), "The this is it.");
         assert_eq!(tidied("嗯，我们走吧", "zh"), "我们走吧。");
         assert_eq!(tidied("um", "en"), "");
+        assert_eq!(tidied("i think the i think the i think", "en"), "I think the I think.");
     }
 }
