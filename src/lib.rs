@@ -13,10 +13,10 @@
 //! Dependencies point down only: `main -> app -> {engine, pipeline, output} -> {audio, speech, text, agent}`.
 //! Siblings never call each other; where two must meet, that is `pipeline` or `engine`.
 //!
-//! # Threads
-//! tokio runs reqwest and child processes. Each recogniser thread owns one Whisper state on a shared context.
-//! Untrusted bytes are decoded in a child process. One permanent thread spawns the llama-server processes, because
-//! Linux's parent-death signal follows the spawning thread.
+//! # Threads and processes
+//! tokio runs reqwest and signals. Each recogniser thread owns one Whisper state on a shared context. Untrusted bytes
+//! are decoded in a confined child process. Each llama-server belongs to a keeper process (bestbox re-executed), which
+//! ends it when its last user is gone, however that user ended.
 //!
 //! # Invariants
 //! - The transcript is never lost: after recognition every failure is a [`outcome::Warning`].
