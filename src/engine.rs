@@ -1,6 +1,7 @@
 //! Composition root: `Config` → `Engine`. Loads the speech model, brings the language model tiers up in the background
 //! (light first, then heavy) and hands the pipeline what it needs for one run.
 
+mod prompts;
 mod settings;
 mod tiers;
 
@@ -34,6 +35,10 @@ pub struct Needs {
     pub speech: bool,
     /// The tier that cleans, translates and decides.
     pub light: bool,
+    /// The light tier's prompt for cleanup.
+    pub cleanup: bool,
+    /// The light tier's prompt for the intent.
+    pub intent: bool,
     /// The tier that answers.
     pub heavy: bool,
 }
@@ -43,9 +48,12 @@ impl Needs {
     /// person is still being understood.
     pub fn of(plan: &Plan, config: &Config, speech: bool) -> Self {
         let translates = |tier| plan.translate.is_some() && config.translation.tier == tier;
+        let (cleanup, intent) = (plan.clean != Style::Verbatim, plan.route == Route::Auto);
         Needs {
             speech,
-            light: plan.clean != Style::Verbatim || translates(Tier::Light) || plan.route == Route::Auto,
+            light: cleanup || intent || translates(Tier::Light),
+            cleanup,
+            intent,
             heavy: plan.route != Route::Text || translates(Tier::Heavy),
         }
     }

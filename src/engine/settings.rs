@@ -1,5 +1,6 @@
 //! `Config` and `Plan` to the settings of each part: the one place that knows both vocabularies.
 
+use super::prompts;
 use crate::agent::AgentSettings;
 use crate::audio::{Channels, DecodeSettings, Ffmpeg};
 use crate::config::{AnswerConfig, Config, VocabularyConfig};
@@ -137,6 +138,16 @@ pub(super) fn answer(config: &AnswerConfig, tier: Tier) -> AgentSettings {
     }
 }
 
+/// llama-server.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn program(config: &Config) -> Result<PathBuf, ServerError> {
+    let configured = &config.servers.program;
+    let configured = (!configured.is_empty()).then(|| Path::new(configured.as_str()));
+    find_program(configured, &models::cache_dir())
+}
+
 /// How a managed server is started.
 ///
 /// # Errors
@@ -149,10 +160,12 @@ pub(super) fn server(
 ) -> Result<ServerSettings, ServerError> {
     let (settings, servers) = (config.tier(tier), &config.servers);
     let cache = models::cache_dir();
-    let configured = (!servers.program.is_empty()).then(|| Path::new(&servers.program));
+    let prompts = prompts::folder();
     Ok(ServerSettings {
         name: tier.name().to_owned(),
-        program: find_program(configured, &cache)?,
+        program: program(config)?,
+        // Without the folder prompts are read anew each time: slower, nothing else.
+        prompt_dir: std::fs::create_dir_all(&prompts).is_ok().then_some(prompts),
         model,
         host: "127.0.0.1".to_owned(),
         port: Port::preferred(settings.port),

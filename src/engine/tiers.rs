@@ -1,14 +1,13 @@
 //! The language model tiers of one engine: started in the background, light first, then heavy; awaited only by those
 //! who need one.
 
+use super::prompts::Prompts;
 use super::{Needs, Notice, settings};
 use crate::config::{Config, TierConfig};
-use crate::language::Lang;
 use crate::models::{Role, Store};
 use crate::outcome::Tier;
 use crate::servers::{self, Server};
-use crate::text::clean::Cleaner;
-use crate::text::intent::{Classifier, RouteSet};
+use crate::text::intent::RouteSet;
 use crate::text::llm::{Client, Endpoint, Secret};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,7 +51,7 @@ impl TierSet {
         let cancel = CancellationToken::new();
         let jobs: Vec<(Tier, watch::Sender<State>)> =
             [(Tier::Light, light_in), (Tier::Heavy, heavy_in)].into_iter().filter(|(tier, _)| wanted(*tier)).collect();
-        let work = start_all(jobs, config.clone(), routes.clone(), context, cancel.clone());
+        let work = start_all(jobs, needs, config.clone(), routes.clone(), context, cancel.clone());
         TierSet { config: config.clone(), states: [light, heavy], starter: tokio::spawn(work), cancel }
     }
 
@@ -82,6 +81,7 @@ impl TierSet {
 /// One after the other: the light tier is needed first, and two loads at once only slow each other down.
 async fn start_all(
     jobs: Vec<(Tier, watch::Sender<State>)>,
+    needs: Needs,
     config: Config,
     routes: Arc<RouteSet>,
     context: Context,
@@ -93,7 +93,8 @@ async fn start_all(
             Ok((client, server)) => {
                 servers.extend(server);
                 if config.tiers.serving(Tier::Light) == tier {
-                    warm_up(&client, &config, &routes, &cancel).await;
+                    let prompts = Prompts { config: &config, client: &client, cancel: &cancel };
+                    prompts.warm_up(needs, &routes).await;
                 }
                 state.send_replace(State::Ready(client));
             }
@@ -153,15 +154,4 @@ fn read_key(settings: &TierConfig) -> Result<Option<Secret>, String> {
         return Ok(Some(Secret::new(key.trim())));
     }
     Ok(None)
-}
-
-/// Reads the static prefixes into the server's cache, so that the first utterance does not pay for them.
-async fn warm_up(client: &Client, config: &Config, routes: &Arc<RouteSet>, cancel: &CancellationToken) {
-    let classifier = Classifier::new(client.clone(), routes.clone(), settings::intent());
-    let clean = Cleaner::static_prefix(config.cleanup.style, Lang::ENGLISH);
-    let (intent, clean) =
-        tokio::join!(classifier.warm_up(cancel), client.warm_up(&clean, Some(settings::CLEAN_SLOT), cancel));
-    if let Err(error) = intent.and(clean) {
-        tracing::debug!(%error, "warm-up failed");
-    }
 }

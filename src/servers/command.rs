@@ -130,6 +130,9 @@ pub(super) fn arguments(settings: &ServerSettings, port: u16, flags: &Flags) -> 
         // Otherwise it names itself by its path, which then stands in every answer.
         line.pair_if_known("--alias", name.to_string_lossy());
     }
+    if let Some(folder) = &settings.prompt_dir {
+        line.pair_if_known("--slot-save-path", folder.display());
+    }
     line.pair_if_known("--cors-origins", "localhost");
     line.first_known(&["--offline"]);
     line.first_known(&["--no-ui", "--no-webui"]);

@@ -53,6 +53,8 @@ pub struct ServerSettings {
     /// Memory for prompts pushed out of their slots, MiB. With 0 a second program that shares the server costs the
     /// first one its warm prefixes; a few hundred keep both (a 2000-token prefix takes 23 MiB at 0.5B, 110 at 7B).
     pub cache_ram_mib: u32,
+    /// Folder for prompts that clients ask the server to keep across its runs; must exist. Nothing is kept if `None`.
+    pub prompt_dir: Option<PathBuf>,
     /// Key that clients must send; a random one if `None`.
     pub api_key: Option<ApiKey>,
     /// More arguments, after all others, so that they win.

@@ -326,6 +326,23 @@ impl Client {
         self.chat(&request, cancel).await.map(drop)
     }
 
+    /// Has the server keep what `slot` has read in `file`, a plain name in the folder it was started with.
+    pub async fn save_slot(&self, slot: u32, file: &str, cancel: &CancellationToken) -> Result<(), LlmError> {
+        self.slot_action("save", slot, file, cancel).await
+    }
+
+    /// The reverse: as if the slot had just read it. Fails where the file is missing or another model's.
+    pub async fn restore_slot(&self, slot: u32, file: &str, cancel: &CancellationToken) -> Result<(), LlmError> {
+        self.slot_action("restore", slot, file, cancel).await
+    }
+
+    async fn slot_action(&self, what: &str, slot: u32, file: &str, cancel: &CancellationToken) -> Result<(), LlmError> {
+        let path = format!("/slots/{slot}?action={what}");
+        let body = json!({ "filename": file });
+        let work = |deadline| async move { self.transport.post(&path, &body, deadline).await.map(drop) };
+        self.bounded(None, cancel, work).await
+    }
+
     async fn probed(&self, deadline: Instant) -> Result<Capabilities, LlmError> {
         self.probe.get(|| probe::run(&self.transport, self.endpoint.model.as_deref(), deadline)).await
     }

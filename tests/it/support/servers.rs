@@ -25,6 +25,7 @@ pub fn bare_settings(dir: &Path) -> ServerSettings {
         threads: Some(1),
         device: None,
         cache_ram_mib: 0,
+        prompt_dir: None,
         api_key: None,
         extra_args: Vec::new(),
         startup_timeout: Duration::from_secs(60),
