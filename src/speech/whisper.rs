@@ -234,7 +234,7 @@ impl WhisperRecognizer {
             times,
             temperature: request.temperature,
         };
-        let short = short_context(seconds);
+        let short = short_context(seconds, self.model.0.settings.flash_attention);
         self.decoder.encode(piece.samples(), short, cancel)?;
         let mut best = self.decoder.decode(&attempt, cancel)?;
         if best.is_doubtful() && short.is_some() {
@@ -336,9 +336,11 @@ impl Request {
 /// Encoder frames for a clip of so many seconds; `None` is the full window. Measured on 18 recordings of 1 to 9 s
 /// (LibriVox, playing-card commands, flite voices) with base q8_0, word errors of 188 and frames in all: floor 384 and
 /// margin 64: 4, 7,232; 512 and 64: 6, 9,216; 768 and 128: 6, 13,824; 320 and 32: 6, 9,272, because two had to run again.
-pub(super) fn short_context(seconds: f64) -> Option<usize> {
+pub(super) fn short_context(seconds: f64, flash_attention: bool) -> Option<usize> {
+    // whisper.cpp rounds up the keys that flash attention sees to 256 and leaves there what an earlier clip wrote.
+    let step = if flash_attention { 256 } else { 64 };
     let frames = (FRAMES_PER_SECOND * seconds) as usize;
-    let context = ((frames + 64).div_ceil(64) * 64).max(384);
+    let context = (frames + 64).max(384).next_multiple_of(step);
     (context < 1400).then_some(context)
 }
 

@@ -67,7 +67,8 @@ impl Aligner {
         let forced = Forced { tokens, end_of_text: self.end_of_text, vocabulary: self.vocabulary, cancel };
         let mut parameters = self.parameters(language).clone();
         // 0 is the full window.
-        parameters.set_audio_ctx(short_context(padded.len() as f64 / f64::from(SPEECH_RATE)).unwrap_or(0) as i32);
+        parameters
+            .set_audio_ctx(short_context(padded.len() as f64 / f64::from(SPEECH_RATE), false).unwrap_or(0) as i32);
         let user_data = std::ptr::from_ref(&forced).cast_mut().cast::<c_void>();
         // SAFETY: `forced` outlives the call of `full`, which is the only place the callbacks run, and they only read it.
         unsafe {
