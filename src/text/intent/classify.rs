@@ -88,12 +88,8 @@ impl Classifier {
     }
 
     async fn label_mass(&self, text: &str, cancel: &CancellationToken) -> Result<Vec<f64>, LlmError> {
-        let utterance = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(LlmError::Cancelled),
-            utterance = self.bounded(text) => utterance?,
-        };
-        let fixed = self.fixed().await?;
+        let ready = async { Ok((self.bounded(text).await?, self.fixed().await?)) };
+        let (utterance, fixed) = cancel.run_until_cancelled(ready).await.unwrap_or(Err(LlmError::Cancelled))?;
         let request = ScoreRequest {
             messages: self.conversation(fixed, &utterance),
             labels: fixed.labels.clone(),
