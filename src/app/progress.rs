@@ -55,10 +55,9 @@ impl Progress {
         Arc::new(move |line: &str| match progress.mode {
             Mode::Quiet => {}
             Mode::Plain => eprintln!("{line}"),
-            Mode::Bar => {
-                progress.bar.enable_steady_tick(Duration::from_millis(120));
-                progress.bar.set_message(line.to_owned());
-            }
+            // A recording that is under way keeps its bar.
+            Mode::Bar if progress.lock().duration.is_some() && !progress.bar.is_finished() => {}
+            Mode::Bar => progress.spin(line.to_owned()),
         })
     }
 
@@ -67,9 +66,9 @@ impl Progress {
         let mut state = self.lock();
         let now = Instant::now();
         *state = State { name: name.to_owned(), duration: None, started: now, printed: now };
+        drop(state);
         if self.mode == Mode::Bar {
-            self.bar.enable_steady_tick(Duration::from_millis(120));
-            self.bar.set_message(name.to_owned());
+            self.spin(name.to_owned());
         }
     }
 
@@ -144,11 +143,19 @@ impl Progress {
         self.bar.suspend(|| eprintln!("{line}"));
     }
 
-    /// Clears the bar.
+    /// Clears the bar, so that a result can be printed; whatever comes next shows it again.
     pub fn end(&self) {
+        self.bar.disable_steady_tick();
         self.bar.finish_and_clear();
-        self.bar.reset();
+    }
+
+    fn spin(&self, message: String) {
+        if self.bar.is_finished() {
+            self.bar.reset();
+        }
         self.bar.set_style(spinner_style());
+        self.bar.set_message(message);
+        self.bar.enable_steady_tick(Duration::from_millis(120));
     }
 
     fn plain(&self, seconds: f64) {
