@@ -39,8 +39,8 @@ portable: ## binaries for any x86-64-v3 machine (AVX2), in target/portable/relea
 	CARGO_TARGET_DIR=target/portable cargo build --locked --release
 	@scripts/setup-llama --portable target/portable/release/llama-server
 
-bench: setup ## measure speed and accuracy on this machine (BENCH="..." for arguments)
-	target/release/bestbox models pull base
+bench: setup ## measure speed and accuracy on this machine, beside its peers (BENCH="..." for arguments)
+	@bench/setup-peers >/dev/null
 	target/release/bestbox bench $(BENCH)
 
 fmt: ## format the code
