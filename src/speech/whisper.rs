@@ -237,6 +237,9 @@ impl WhisperRecognizer {
         let short = short_context(seconds, self.model.0.settings.flash_attention);
         self.decoder.encode(piece.samples(), short, cancel)?;
         let mut best = self.decoder.decode(&attempt, cancel)?;
+        if best.stop == Stop::EndOfText && (best.is_no_speech() || self.is_annotation(&best)) {
+            return Ok(best);
+        }
         if best.is_doubtful() && short.is_some() {
             tracing::debug!(?best.stop, best.avg_logprob, "encoding again with the full window");
             self.decoder.encode(piece.samples(), None, cancel)?;
@@ -259,6 +262,10 @@ impl WhisperRecognizer {
             best.collapse_loop();
         }
         Ok(best)
+    }
+
+    fn is_annotation(&self, heard: &Hypothesis) -> bool {
+        pieces::is_annotation(&pieces::text(self.model.context(), &heard.text_tokens()))
     }
 }
 
