@@ -82,7 +82,7 @@ pub(super) fn is_annotation(text: &str) -> bool {
 }
 
 /// Text of some tokens. Bytes that are no UTF-8 (a character cut off by the cap) become the replacement character.
-fn text(context: &WhisperContext, tokens: &[i32]) -> String {
+pub(super) fn text(context: &WhisperContext, tokens: &[i32]) -> String {
     String::from_utf8_lossy(&bytes(context, tokens)).into_owned()
 }
 

@@ -63,7 +63,13 @@ pub fn sample(name: &str) -> PathBuf {
 
 /// A 16 kHz mono WAV file of samples/.
 pub fn wav(name: &str) -> Vec<f32> {
-    let mut reader = hound::WavReader::open(sample(name)).expect("a WAV file");
+    read(&sample(name))
+}
+
+/// A 16 kHz mono WAV file.
+pub fn read(file: &std::path::Path) -> Vec<f32> {
+    let name = file.display();
+    let mut reader = hound::WavReader::open(file).expect("a WAV file");
     assert_eq!((reader.spec().sample_rate, reader.spec().channels), (16_000, 1), "{name}");
     reader.samples::<i16>().map(|s| f32::from(s.expect("a sample")) / 32_768.0).collect()
 }

@@ -83,6 +83,23 @@ fn an_english_model_hears_english_and_refuses_the_rest() {
     });
 }
 
+/// "The invoice from Wojcik and Thorvaldsen goes to Ngozi.", spoken by flite's voice rms.
+fn names() -> Vec<f32> {
+    s::read(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/names.wav"))
+}
+
+#[test]
+fn the_vocabulary_teaches_names() {
+    let without = s::with_base(|r| s::transcribe(r, &names(), &SpeechOptions::default())).text();
+    let vocabulary = ["Siobhan Kowalczyk", "Wojcik", "Thorvaldsen", "Ngozi"].map(str::to_owned).to_vec();
+    let with =
+        s::with_base(|r| s::transcribe(r, &names(), &SpeechOptions { vocabulary, ..SpeechOptions::default() })).text();
+    println!("without: {without}\nwith: {with}");
+    assert!(!without.contains("Thorvaldsen"), "this name needs no help: {without}");
+    assert!(with.contains("Wojcik") && with.contains("Thorvaldsen"), "{with}");
+    assert!(!with.contains("Glossary") && !with.contains("Siobhan"), "what was not said stays out: {with}");
+}
+
 #[test]
 fn the_whole_prompt_budget_neither_breaks_nor_leaks() {
     // Far more vocabulary and prompt than fit: the text is still what was said.
