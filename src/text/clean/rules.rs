@@ -124,8 +124,7 @@ fn hand_over_marks(gone: &Unit, before: Option<&mut Unit>, lead: &mut String) {
 /// Raises the first letter of each sentence, and the English "I".
 pub fn sentence_case(units: &mut [Unit], lang: Lang, start: Start) {
     let mut begins = start == Start::Sentence;
-    for at in 0..units.len() {
-        let unit = &mut units[at];
+    for unit in units {
         let english_i = lang == Lang::ENGLISH
             && matches!(unit.core.as_str(), "i" | "i'm" | "i'll" | "i've" | "i'd" | "i’m" | "i’ll" | "i’ve" | "i’d");
         if (begins || unit.gap == Gap::Paragraph || english_i)

@@ -49,7 +49,7 @@ pub fn objection(source: &Source, output: &str) -> Option<&'static str> {
         }
         let telling: Vec<&String> = said.iter().filter(|word| word.chars().count() >= 4).collect();
         let left = telling.iter().filter(|word| written.contains(word)).count();
-        if telling.len() >= 3 && left * 4 >= telling.len() * 3 {
+        if telling.len() >= 3 && left * 2 >= telling.len() {
             return Some("most of it was not translated");
         }
     }

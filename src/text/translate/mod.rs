@@ -251,7 +251,7 @@ fn pieces(text: &str) -> Vec<&str> {
             })
             .last()
             .map(|((at, c), _)| after(at, c));
-        let space = || head.char_indices().filter(|(_, c)| c.is_whitespace()).last().map(|(at, c)| after(at, c));
+        let space = || head.char_indices().rfind(|(_, c)| c.is_whitespace()).map(|(at, c)| after(at, c));
         let cut = sentence.or_else(space).unwrap_or(limit);
         pieces.push(rest[..cut].trim());
         rest = rest[cut..].trim_start();

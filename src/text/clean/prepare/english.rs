@@ -46,6 +46,9 @@ struct Phrase<'a> {
     before: Option<&'a str>,
 }
 
+/// Reads one kind of number at the start of a phrase: how it is written, and how many words it takes.
+type Reader<'a> = fn(&Phrase<'a>) -> Option<(String, usize)>;
+
 impl<'a> Phrase<'a> {
     fn new(spoken: &'a [String], before: Option<&'a str>) -> Self {
         let mut words = Vec::new();
@@ -68,7 +71,7 @@ impl<'a> Phrase<'a> {
 
     /// What stands at the start, written, and how many units that takes.
     fn read(&self) -> Option<(String, usize)> {
-        let readers: [fn(&Self) -> Option<(String, usize)>; 8] = [
+        let readers: [Reader<'a>; 8] = [
             Self::date,
             Self::time,
             Self::money,
@@ -324,7 +327,7 @@ fn grouped(value: u64) -> String {
     }
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

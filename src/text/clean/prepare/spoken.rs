@@ -145,9 +145,10 @@ impl Table {
         let before = start.checked_sub(1).map(|at| spoken[at].as_str());
         let after = spoken.get(end).map(String::as_str);
         let is_number = |word: Option<&str>| word.is_some_and(|word| word.chars().any(char::is_numeric));
-        !before.is_some_and(|word| self.nouns_before.contains(&word))
-            && !after.is_some_and(|word| self.nouns_after.contains(&word))
-            && !(is_number(before) && is_number(after))
+        let is_noun = before.is_some_and(|word| self.nouns_before.contains(&word))
+            || after.is_some_and(|word| self.nouns_after.contains(&word));
+        let is_decimal = is_number(before) && is_number(after);
+        !is_noun && !is_decimal
     }
 
     #[rustfmt::skip]

@@ -15,10 +15,10 @@ const MOST_WORDS: usize = 3;
 pub fn doubtful_units(segments: &[Segment], units: &[Unit]) -> Vec<bool> {
     let mut doubtful = vec![false; units.len()];
     for (cue, segment) in segments.iter().enumerate() {
-        let mut heard = segment.words.iter().peekable();
+        let mut heard = segment.words.iter();
         for (at, unit) in units.iter().enumerate().filter(|(_, unit)| unit.cue == cue) {
             let core = words(&unit.core).concat();
-            while let Some(word) = heard.next() {
+            for word in heard.by_ref() {
                 if words(&word.word).concat() == core {
                     doubtful[at] = word.probability < DOUBT;
                     break;
