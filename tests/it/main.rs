@@ -32,3 +32,4 @@ mod speech_words;
 mod support;
 mod translate_faults;
 mod translate_model;
+mod samples_speech;
