@@ -207,7 +207,8 @@ fn cues_of(given: &[Cue], units: &[Unit]) -> Vec<Cue> {
     let mut cues: Vec<Cue> = given
         .iter()
         .map(|cue| {
-            let text = if units::parse(&cue.text).is_empty() { cue.text.trim().to_owned() } else { String::new() };
+            let text =
+                if units::parse(&cue.text).is_empty() { cue.text.trim_matches(' ').to_owned() } else { String::new() };
             Cue { text, ..cue.clone() }
         })
         .collect();
@@ -222,6 +223,13 @@ fn cues_of(given: &[Cue], units: &[Unit]) -> Vec<Cue> {
         }
         cues[cue].text = units::join(stretch);
         previous = Some(cue);
+    }
+    // A break at the very end was spoken ("new line") and stands before whatever is said next.
+    if let (Some(given), Some(cue)) = (given.last(), cues.last_mut()) {
+        let kept = given.text.trim_end_matches('\n').len();
+        if !cue.text.is_empty() && !cue.text.ends_with('\n') {
+            cue.text.push_str(&given.text[kept..]);
+        }
     }
     cues
 }
@@ -252,4 +260,35 @@ fn warnings(counts: &Counts) -> Vec<Warning> {
         ));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn ruled(texts: &[&str], before: Option<&str>, more_follows: MoreFollows) -> Cleaned {
+        let cues: Vec<Cue> =
+            texts.iter().map(|text| Cue { start: 0.0, end: 1.0, text: (*text).to_owned(), paragraph: false }).collect();
+        let cleaner = Cleaner::new(None, CleanSettings::default());
+        let request = CleanRequest { cues: &cues, lang: Lang::ENGLISH, style: Style::Tidy, before, more_follows };
+        let (cleaned, warnings) = cleaner.clean(&request, &CancellationToken::new()).await;
+        assert!(warnings.iter().all(|warning| warning.code == WarningCode::CleanupUnavailable));
+        cleaned
+    }
+
+    #[tokio::test]
+    async fn the_text_before_and_after_decides_about_case_and_the_last_mark() {
+        let text = async |before, more| ruled(&["we went home"], before, more).await.track.text;
+        assert_eq!(text(None, MoreFollows::No).await, "We went home.");
+        assert_eq!(text(Some("It rained."), MoreFollows::No).await, "We went home.");
+        assert_eq!(text(Some("It rained, so"), MoreFollows::Perhaps).await, "we went home");
+    }
+
+    #[tokio::test]
+    async fn cues_keep_their_place_when_words_go() {
+        let cleaned = ruled(&["um", "the the cat", "...", "sat down,\n"], None, MoreFollows::No).await;
+        let texts: Vec<&str> = cleaned.track.cues.iter().map(|cue| cue.text.as_str()).collect();
+        assert_eq!(texts, ["", "The cat", "...", "sat down,\n"]);
+        assert_eq!(cleaned.engine, CleanEngine::Rules);
+    }
 }

@@ -29,6 +29,7 @@ pub fn prepare(settings: &CleanSettings, segments: &[Segment], lang: Lang, vocab
         .collect();
     let before = parse_cues(&given);
     let mut units = before.clone();
+    let mut last_break = None;
     let entries: Vec<&str> = settings.vocabulary.iter().chain(vocabulary).map(String::as_str).collect();
     if !entries.is_empty() {
         let doubtful = vocabulary::doubtful_units(segments, &units);
@@ -38,13 +39,18 @@ pub fn prepare(settings: &CleanSettings, segments: &[Segment], lang: Lang, vocab
         units = replace::replace(&units, &settings.replacements);
     }
     if settings.spoken_punctuation != SpokenPunctuation::Off {
-        units = spoken::write_marks(&units, lang, settings.spoken_punctuation);
+        (units, last_break) = spoken::write_marks(&units, lang, settings.spoken_punctuation);
     }
     let mut cues = if units == before { given } else { cues_of(&given, &units) };
     if settings.numbers == Numbers::Digits {
         for cue in &mut cues {
             cue.text = numbers::write_digits(&cue.text, lang);
         }
+    }
+    // A break spoken last belongs to whatever is said next, perhaps in the next utterance.
+    let last_said = cues.iter().rposition(|cue| !cue.text.is_empty()).unwrap_or(cues.len().saturating_sub(1));
+    if let (Some(gap), Some(cue)) = (last_break, cues.get_mut(last_said)) {
+        cue.text.push_str(gap.text());
     }
     cues
 }
@@ -113,6 +119,13 @@ mod tests {
         assert_eq!((cues[2].text.as_str(), cues[2].paragraph), ("Bye", true));
         let track = crate::outcome::Track::new(Lang::ENGLISH, cues);
         assert_eq!(track.text, "dear john,\nThank you\n\nBye");
+    }
+
+    #[test]
+    fn a_break_spoken_last_is_kept_for_what_comes_next() {
+        let cues = prepared(&CleanSettings::default(), &["dear john comma new line"], "en");
+        assert_eq!(cues[0].text, "dear john,\n");
+        assert_eq!(prepared(&CleanSettings::default(), &["new paragraph"], "en")[0].text, "\n\n");
     }
 
     #[test]

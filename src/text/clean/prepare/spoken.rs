@@ -24,7 +24,8 @@ enum Does {
 
 /// Writes the marks that were spoken. A phrase stays words where it is clearly a noun: after an article or the like, or
 /// before "of"; a decimal comma between numbers, too. Whisper's own marks around a spoken one give way to it.
-pub fn write_marks(units: &[Unit], lang: Lang, how: SpokenPunctuation) -> Vec<Unit> {
+/// Also gives the break that was spoken last, with no word after it yet.
+pub fn write_marks(units: &[Unit], lang: Lang, how: SpokenPunctuation) -> (Vec<Unit>, Option<Gap>) {
     let table = Table::of(lang);
     let phrases: Vec<(Vec<String>, Does)> = table
         .phrases
@@ -52,12 +53,7 @@ pub fn write_marks(units: &[Unit], lang: Lang, how: SpokenPunctuation) -> Vec<Un
             }
         }
     }
-    if let (Some(last), true) = (out.last_mut(), waiting.gap == Some(Gap::Line)) {
-        // A break at the very end has no word to stand before and says nothing.
-        waiting.lead.clear();
-        last.trail.truncate(last.trail.trim_end().len());
-    }
-    out
+    (out, waiting.gap)
 }
 
 /// What the next word gets.
@@ -259,7 +255,7 @@ mod tests {
     use super::*;
 
     fn written(text: &str, lang: &str, how: SpokenPunctuation) -> String {
-        join(&write_marks(&parse(text), lang.parse().unwrap(), how))
+        join(&write_marks(&parse(text), lang.parse().unwrap(), how).0)
     }
 
     #[test]
