@@ -28,33 +28,46 @@ pub use settings::vocabulary_words;
 /// Told what is being loaded or started, for things that take more than a moment.
 pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Whether a tier is needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Not at all.
+    #[default]
+    No,
+    /// Perhaps: it is started when somebody asks for it, so that it takes nothing from recognition before that.
+    OnDemand,
+    /// Surely.
+    AtStart,
+}
+
 /// What a command needs; what it does not need is neither loaded nor started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// The speech model.
     pub speech: bool,
     /// The tier that cleans, translates and decides.
-    pub light: bool,
+    pub light: Need,
     /// The light tier's prompt for cleanup.
     pub cleanup: bool,
     /// The light tier's prompt for the intent.
     pub intent: bool,
     /// The tier that answers.
-    pub heavy: bool,
+    pub heavy: Need,
 }
 
 impl Needs {
-    /// What `plan` may need. The heavy tier is started whenever the intent could ask for it, so that it loads while the
-    /// person is still being understood.
+    /// What `plan` may need. The heavy tier is sure to be needed only when nothing is left to decide.
     pub fn of(plan: &Plan, config: &Config, speech: bool) -> Self {
         let translates = |tier| plan.translate.is_some() && config.translation.tier == tier;
         let (cleanup, intent) = (plan.clean != Style::Verbatim, plan.route == Route::Auto);
+        let at_start = |wanted| if wanted { Need::AtStart } else { Need::No };
+        let perhaps = if intent { Need::OnDemand } else { Need::No };
         Needs {
             speech,
-            light: cleanup || intent || translates(Tier::Light),
+            light: at_start(cleanup || intent || translates(Tier::Light)),
             cleanup,
             intent,
-            heavy: plan.route != Route::Text || translates(Tier::Heavy),
+            heavy: perhaps.max(at_start(plan.route == Route::Agent || translates(Tier::Heavy))),
         }
     }
 }
@@ -112,11 +125,12 @@ impl Engine {
         &self.config
     }
 
-    /// Waits until the tiers that were asked for are up or have failed. Runs do this by themselves when they must.
-    pub async fn ready(&self) {
-        for tier in [Tier::Light, Tier::Heavy] {
+    /// Starts `tiers` where they wait for a demand, and returns when they are up or have failed. Runs do this by
+    /// themselves when they must.
+    pub async fn ready(&self, tiers: &[Tier]) {
+        for tier in tiers {
             // A failure is reported by the run that wants the tier.
-            let _ = self.tiers.client(tier).await;
+            let _ = self.tiers.client(*tier).await;
         }
     }
 

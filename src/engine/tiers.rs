@@ -2,7 +2,7 @@
 //! who need one.
 
 use super::prompts::Prompts;
-use super::{Needs, Notice, settings};
+use super::{Need, Needs, Notice, settings};
 use crate::config::{Config, TierConfig};
 use crate::models::{Role, Store};
 use crate::outcome::Tier;
@@ -12,7 +12,7 @@ use crate::text::llm::{Client, Endpoint, Secret};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -35,29 +35,48 @@ enum State {
 pub(super) struct TierSet {
     config: Config,
     states: [watch::Receiver<State>; 2],
+    /// Set when somebody wants a tier that is only started on demand.
+    demands: [Arc<Notify>; 2],
     starter: JoinHandle<Vec<Server>>,
     cancel: CancellationToken,
+}
+
+/// One tier to start.
+struct Job {
+    tier: Tier,
+    state: watch::Sender<State>,
+    /// What to wait for first; `None`: start at once.
+    demand: Option<Arc<Notify>>,
 }
 
 impl TierSet {
     /// Begins to start what `needs` names (under the `tiers` switch); returns at once.
     pub fn start(config: &Config, needs: Needs, routes: &Arc<RouteSet>, context: Context) -> Self {
-        let wanted = |tier| {
-            let named = (needs.light, Tier::Light);
-            [named, (needs.heavy, Tier::Heavy)].iter().any(|(need, of)| *need && config.tiers.serving(*of) == tier)
+        let need = |tier| {
+            let named = [(needs.light, Tier::Light), (needs.heavy, Tier::Heavy)];
+            named.into_iter().filter(|(_, of)| config.tiers.serving(*of) == tier).map(|(need, _)| need).max()
         };
+        let cancel = CancellationToken::new();
+        let demands = [Arc::new(Notify::new()), Arc::new(Notify::new())];
         let (light_in, light) = watch::channel(State::Starting);
         let (heavy_in, heavy) = watch::channel(State::Starting);
-        let cancel = CancellationToken::new();
-        let jobs: Vec<(Tier, watch::Sender<State>)> =
-            [(Tier::Light, light_in), (Tier::Heavy, heavy_in)].into_iter().filter(|(tier, _)| wanted(*tier)).collect();
+        let mut jobs = Vec::new();
+        for (tier, state) in [(Tier::Light, light_in), (Tier::Heavy, heavy_in)] {
+            let demand = demands[tier as usize].clone();
+            match need(tier).unwrap_or_default() {
+                Need::No => {}
+                Need::OnDemand => jobs.push(Job { tier, state, demand: Some(demand) }),
+                Need::AtStart => jobs.push(Job { tier, state, demand: None }),
+            }
+        }
         let work = start_all(jobs, needs, config.clone(), routes.clone(), context, cancel.clone());
-        TierSet { config: config.clone(), states: [light, heavy], starter: tokio::spawn(work), cancel }
+        TierSet { config: config.clone(), states: [light, heavy], demands, starter: tokio::spawn(work), cancel }
     }
 
     /// The client that serves `tier`, once it is up; otherwise why not.
     pub async fn client(&self, tier: Tier) -> Result<Client, String> {
         let tier = self.config.tiers.serving(tier);
+        self.demands[tier as usize].notify_one();
         let mut state = self.states[tier as usize].clone();
         let settled = state.wait_for(|state| !matches!(state, State::Starting)).await;
         match settled.map(|state| state.clone()) {
@@ -80,7 +99,7 @@ impl TierSet {
 
 /// One after the other: the light tier is needed first, and two loads at once only slow each other down.
 async fn start_all(
-    jobs: Vec<(Tier, watch::Sender<State>)>,
+    jobs: Vec<Job>,
     needs: Needs,
     config: Config,
     routes: Arc<RouteSet>,
@@ -88,7 +107,12 @@ async fn start_all(
     cancel: CancellationToken,
 ) -> Vec<Server> {
     let mut servers = Vec::new();
-    for (tier, state) in jobs {
+    for Job { tier, state, demand } in jobs {
+        if let Some(demand) = demand
+            && cancel.run_until_cancelled(demand.notified()).await.is_none()
+        {
+            break;
+        }
         match start_one(tier, &config, &context, &cancel).await {
             Ok((client, server)) => {
                 servers.extend(server);

@@ -1,16 +1,22 @@
 //! Utterances to text, in order, with every recogniser busy.
 
 use super::decode::Count;
-use super::notes::{Notes, ms};
+use super::notes::Notes;
 use super::write::Spoken;
 use super::{Event, Run};
 use crate::error::Error;
 use crate::language::{Lang, LanguageChoice};
-use crate::outcome::{Task, Warning, WarningCode};
+use crate::outcome::{Warning, WarningCode};
+use crate::speech::worker::Recognizers;
 use crate::speech::{SpeechError, SpeechOptions, Transcript, Utterance};
 use futures_util::{StreamExt, stream};
-use std::time::Instant;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Seconds of speech after which its language counts as known. One short "yes" can be heard as anything.
+const LANGUAGE_SECONDS: f64 = 4.0;
 
 /// Utterances to segments, in order, with as many in flight as there are recognisers.
 pub(super) async fn recognize(
@@ -20,65 +26,120 @@ pub(super) async fn recognize(
     count: &Count,
     notes: &Notes,
 ) -> Result<Transcript, Error> {
-    let mut transcript = Transcript::default();
-    let Some(first) = next(run, &mut utterances).await else { return Ok(transcript) };
+    let mut heard = Heard { run, spoken, count, transcript: Transcript::default(), recognised: 0, busy: Clock::new() };
     let recognizers = run.engine.recognizers()?;
-    let begun = Instant::now();
-    let lang = match run.plan.language {
-        LanguageChoice::Fixed(lang) => lang,
-        // Once a file, then pinned: detection costs an encode of its own.
-        LanguageChoice::Auto => recognizers.detect_language(first.clone(), run.cancel.clone()).await?.0,
-    };
-    let mut busy_ms = ms(begun);
-    let options = SpeechOptions { language: LanguageChoice::Fixed(lang), ..run.engine.speech_options(run.plan) };
-    transcript.language = Some(lang);
-    let text_lang = if run.plan.task == Task::TranslateToEnglish { Lang::ENGLISH } else { lang };
+    let mut options = run.engine.speech_options(run.plan);
+    // Whisper hears the language of an utterance at no cost, so the first ones go through one by one until it is known;
+    // then it is pinned for the rest of the file.
+    let mut languages: Vec<(Lang, f64)> = Vec::new();
+    while options.language == LanguageChoice::Auto {
+        let Some(utterance) = next(run, &mut utterances).await else { return Ok(heard.end(notes)) };
+        let seconds = utterance.seconds();
+        let done = recognize_one(recognizers, utterance, options.clone(), run.cancel.clone()).await;
+        let language = done.part.as_ref().ok().and_then(|part| part.language);
+        languages.extend(language.map(|language| (language, seconds)));
+        if languages.iter().map(|(_, seconds)| seconds).sum::<f64>() >= LANGUAGE_SECONDS {
+            options.language = main_language(&languages).map_or(LanguageChoice::Auto, LanguageChoice::Fixed);
+        }
+        if heard.take(done)?.is_break() {
+            return Ok(heard.end(notes));
+        }
+    }
     let rest = stream::unfold(utterances, |mut utterances| async {
         next(run, &mut utterances).await.map(|utterance| (utterance, utterances))
     });
     let mut results = std::pin::pin!(
-        stream::iter([first])
-            .chain(rest)
-            .map(|utterance| {
-                let end = utterance.end();
-                let (options, cancel) = (options.clone(), run.cancel.clone());
-                async move {
-                    let begun = Instant::now();
-                    let part = recognizers.recognize(utterance, options, cancel).await;
-                    (part, end, begun, Instant::now())
-                }
-            })
+        rest.map(|utterance| recognize_one(recognizers, utterance, options.clone(), run.cancel.clone()))
             // One more than there are recognisers, so that none waits for its next utterance.
             .buffered(run.engine.recognizer_count() + 1)
     );
-    let mut idle_from = Instant::now();
-    let mut recognised = 0;
-    while let Some((part, end, begun, done)) = results.next().await {
-        let part = match part {
-            // Given up half-way: what was recognised is kept and delivered.
-            Err(SpeechError::Cancelled) if !transcript.segments.is_empty() => break,
+    while let Some(done) = results.next().await {
+        if heard.take(done)?.is_break() {
+            break;
+        }
+    }
+    Ok(heard.end(notes))
+}
+
+/// An utterance that went through a recogniser.
+struct Done {
+    part: Result<Transcript, SpeechError>,
+    end: f64,
+    from: Instant,
+    to: Instant,
+}
+
+async fn recognize_one(
+    recognizers: &Recognizers,
+    utterance: Utterance,
+    options: SpeechOptions,
+    cancel: CancellationToken,
+) -> Done {
+    let (end, from) = (utterance.end(), Instant::now());
+    let part = recognizers.recognize(utterance, options, cancel).await;
+    Done { part, end, from, to: Instant::now() }
+}
+
+/// The language spoken longest; the earlier one of two equals.
+fn main_language(languages: &[(Lang, f64)]) -> Option<Lang> {
+    let spoken = |lang: Lang| languages.iter().filter(|(l, _)| *l == lang).map(|(_, s)| s).sum::<f64>();
+    languages.iter().rev().map(|(lang, _)| *lang).max_by(|a, b| spoken(*a).total_cmp(&spoken(*b)))
+}
+
+/// Time that recognisers were at work, overlaps counted once.
+struct Clock {
+    busy: Duration,
+    until: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Clock { busy: Duration::ZERO, until: Instant::now() }
+    }
+
+    fn add(&mut self, from: Instant, to: Instant) {
+        self.busy += to.saturating_duration_since(from.max(self.until));
+        self.until = self.until.max(to);
+    }
+}
+
+/// What was heard so far, passed on piece by piece.
+struct Heard<'a> {
+    run: Run<'a>,
+    spoken: mpsc::UnboundedSender<Spoken>,
+    count: &'a Count,
+    transcript: Transcript,
+    recognised: usize,
+    busy: Clock,
+}
+
+impl Heard<'_> {
+    /// Takes one result; `Break` when the run was given up half-way, so that what was recognised is kept.
+    fn take(&mut self, done: Done) -> Result<ControlFlow<()>, Error> {
+        let part = match done.part {
+            Err(SpeechError::Cancelled) if !self.transcript.segments.is_empty() => return Ok(ControlFlow::Break(())),
             part => part?,
         };
-        // Waiting behind the utterance before does not count twice.
-        busy_ms += (done - begun.max(idle_from).min(done)).as_secs_f64() * 1000.0;
-        idle_from = idle_from.max(done);
-        recognised += 1;
+        self.busy.add(done.from, done.to);
+        self.recognised += 1;
         for segment in &part.segments {
-            (run.observer)(Event::Segment(segment));
+            (self.run.observer)(Event::Segment(segment));
         }
-        (run.observer)(Event::Progress { seconds: end });
-        if !part.segments.is_empty() {
-            // The receiver lives as long as this: both are halves of one join.
+        (self.run.observer)(Event::Progress { seconds: done.end });
+        if let Some(lang) = part.language.filter(|_| !part.segments.is_empty()) {
+            self.transcript.language.get_or_insert(lang);
             let segments = part.segments.clone();
-            let _ = spoken.send(Spoken { segments, lang: text_lang, more_follows: count.after(recognised) });
+            // The receiver lives as long as this: both are halves of one join.
+            let _ = self.spoken.send(Spoken { segments, lang, more_follows: self.count.after(self.recognised) });
         }
-        transcript.segments.extend(part.segments);
+        self.transcript.segments.extend(part.segments);
+        Ok(ControlFlow::Continue(()))
     }
-    if transcript.segments.is_empty() {
-        transcript.language = None;
+
+    fn end(self, notes: &Notes) -> Transcript {
+        notes.time(|timings| timings.recognize_ms = Some(self.busy.busy.as_secs_f64() * 1000.0));
+        self.transcript
     }
-    notes.time(|timings| timings.recognize_ms = Some(busy_ms));
-    Ok(transcript)
 }
 
 /// The next utterance; none once the run is given up.

@@ -6,7 +6,7 @@ use crate::app::session::{plan, program};
 use crate::audio::{Channels, Input};
 use crate::engine::{Engine, Needs, Start};
 use crate::error::Error;
-use crate::outcome::{Outcome, Plan, Route, Style};
+use crate::outcome::{Outcome, Plan, Route, Style, Tier};
 use crate::pipeline::{self, Run};
 use crate::speech::{Segment, Transcript};
 use std::sync::Arc;
@@ -17,17 +17,11 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
     let config = bench.loaded.config.clone();
     let base = Plan { route: Route::Text, clean: Style::Verbatim, translate: None, ..plan(&config)? };
     let both = Plan { route: Route::Auto, clean: Style::Punctuate, ..base.clone() };
-    let needs = Needs { speech: true, ..Needs::of(&Plan { route: Route::Auto, ..both.clone() }, &config, true) };
+    let needs = Needs::of(&both, &config, true);
     let notice = bench.progress.notice();
-    let start = Start {
-        config,
-        needs: Needs { heavy: false, ..needs },
-        channels: Channels::Average,
-        program: program()?,
-        notice,
-    };
+    let start = Start { config, needs, channels: Channels::Average, program: program()?, notice };
     let engine = Engine::start(start).await?;
-    engine.ready().await;
+    engine.ready(&[Tier::Light]).await;
     let result = measure(bench, &engine, &clips, &base, &both).await;
     engine.stop().await;
     result
