@@ -280,8 +280,6 @@ pub enum WarningCode {
     ReplyUnavailable,
     /// The answer ended before the model was done.
     ReplyTruncated,
-    /// A tier that should run could not be started.
-    ServerUnavailable,
     /// The recording has no speech in it.
     NoSpeech,
     /// Speech that was recognised only with low confidence.

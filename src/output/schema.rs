@@ -78,15 +78,15 @@ fn every_value_of_every_closed_set_is_documented() {
         IntentUndecided,
         ReplyUnavailable,
         ReplyTruncated,
-        ServerUnavailable,
         NoSpeech,
         LowConfidence,
         AudioTruncated,
+        Interrupted,
     ];
     let known = |code: WarningCode| match code {
         CleanupUnavailable | CleanupRejected | RewriteRejected | TranslationUnavailable | TranslationRejected => true,
-        IntentUnavailable | IntentUndecided | ReplyUnavailable | ReplyTruncated | ServerUnavailable => true,
-        NoSpeech | LowConfidence | AudioTruncated => true,
+        IntentUnavailable | IntentUndecided | ReplyUnavailable | ReplyTruncated => true,
+        NoSpeech | LowConfidence | AudioTruncated | Interrupted => true,
     };
     assert!(codes.into_iter().all(known));
     let documented: BTreeSet<String> = rows("Warning codes").into_iter().map(|(code, _)| code).collect();

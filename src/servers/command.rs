@@ -210,6 +210,7 @@ mod tests {
             threads: Some(3),
             device: None,
             cache_ram_mib: 256,
+            prompt_dir: Some(PathBuf::from("/cache/prompts")),
             api_key: Some(ApiKey::new("secret-key")),
             extra_args: vec!["--mlock".to_owned()],
             startup_timeout: Duration::from_secs(1),

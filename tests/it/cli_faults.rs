@@ -87,7 +87,7 @@ fn survives(outcome: &Outcome) {
 fn a_server_that_is_down_costs_only_its_part() {
     let outcome = at(&format!("http://127.0.0.1:{}", free_port()), TEXT);
     survives(&outcome);
-    assert_eq!(outcome.cleaned.map(|c| c.engine), Some(CleanEngine::Rules));
+    assert_eq!(outcome.cleaned.as_ref().map(|cleaned| cleaned.engine), Some(CleanEngine::Rules));
     assert_eq!(codes(&outcome), [WarningCode::CleanupUnavailable, WarningCode::IntentUnavailable]);
 }
 
