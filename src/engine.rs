@@ -23,7 +23,7 @@ use std::sync::Arc;
 use tiers::TierSet;
 use tokio_util::sync::CancellationToken;
 
-pub use settings::vocabulary_words;
+pub use settings::{llama_server, vocabulary_words};
 
 /// Told what is being loaded or started, for things that take more than a moment.
 pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;

@@ -2,10 +2,10 @@
 
 use super::models::store;
 use crate::config::{Config, Loaded, TierConfig};
+use crate::engine;
 use crate::error::Error;
 use crate::models::{self, Role, cache_dir};
 use crate::outcome::Tier;
-use crate::servers::find_program;
 use cpal::traits::{DeviceTrait, HostTrait};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -157,9 +157,7 @@ async fn server(config: &Config, tier: Tier, settings: &TierConfig) -> Finding {
 }
 
 fn program(config: &Config) -> Finding {
-    let configured = &config.servers.program;
-    let configured = (!configured.is_empty()).then(|| Path::new(configured.as_str()));
-    match find_program(configured, &cache_dir()) {
+    match engine::llama_server(config) {
         Ok(path) => match first_line(&path.display().to_string(), "--version") {
             Some(version) => Good(format!("{version} ({})", path.display())),
             None => Wrong(format!("{} does not run", path.display()), "run `make setup` to build it again".into()),
@@ -184,7 +182,10 @@ fn pip() -> Finding {
 }
 
 fn microphone() -> Finding {
-    match cpal::default_host().default_input_device().and_then(|device| name(&device)) {
+    let device = cpal::default_host().default_input_device();
+    // A default is named even where there is no sound card: only one that can be opened counts.
+    let usable = device.filter(|device| device.default_input_config().is_ok());
+    match usable.and_then(|device| name(&device)) {
         Some(name) => Good(name),
         None => Note("none found".into(), "files still work; plug one in for dictation"),
     }

@@ -100,7 +100,10 @@ fn list(store: &Store, json: bool) -> Result<(), Error> {
             model.languages.join(" "),
         ]);
     }
-    println!("{table}");
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
+    println!("{}", table.trim_fmt());
     Ok(())
 }
 

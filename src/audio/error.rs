@@ -41,7 +41,7 @@ pub enum AudioError {
     #[error("the {0} file holds no audio samples")]
     NoSamples(String),
     /// `--channel N` beyond the channels of the file.
-    #[error("channel {wanted} was asked for, but the recording has {available} (counted from 0)")]
+    #[error("channel {} was asked for, but the recording has {available}", wanted + 1)]
     Channel {
         /// Counted from 0.
         wanted: usize,

@@ -9,7 +9,7 @@ pub use load::{Loaded, Origin, Sources, env_name, init_text, project_file, typed
 use crate::language::Lang;
 use crate::language::LanguageChoice;
 use crate::outcome::{Route, Style, Tier};
-use crate::text::clean::SpokenPunctuation;
+use crate::text::clean::{SpokenPunctuation, WrittenText};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -220,6 +220,8 @@ pub struct CleanupConfig {
     pub fillers: Vec<String>,
     /// "comma", "new line" and their like.
     pub spoken_punctuation: SpokenPunctuation,
+    /// Whether text that has its marks and capitals already, as Whisper mostly gives it, goes through the model too.
+    pub written_text: WrittenText,
     /// Spoken numbers, dates, money and times to digits (English).
     pub inverse_text_normalization: bool,
     /// What is said → what is written.
@@ -234,6 +236,7 @@ impl Default for CleanupConfig {
             style: Style::Punctuate,
             fillers: Vec::new(),
             spoken_punctuation: SpokenPunctuation::default(),
+            written_text: WrittenText::default(),
             inverse_text_normalization: false,
             replacements: BTreeMap::new(),
             deadline_seconds: 0.0,

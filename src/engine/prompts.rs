@@ -4,9 +4,9 @@
 
 use super::{Needs, settings};
 use crate::config::Config;
-use crate::language::Lang;
+use crate::language::{Lang, LanguageChoice};
 use crate::models::cache_dir;
-use crate::outcome::Tier;
+use crate::outcome::{Style, Tier};
 use crate::text::clean::Cleaner;
 use crate::text::intent::{Classifier, RouteSet};
 use crate::text::llm::{Client, LlmError, Message};
@@ -43,7 +43,17 @@ impl Prompts<'_> {
             }
         };
         let clean = async {
-            let prefix = Cleaner::static_prefix(self.config.cleanup.style, Lang::ENGLISH);
+            // The examples are in the language spoken; which that is, is mostly not known before the first words.
+            let lang = match self.config.speech.language {
+                LanguageChoice::Fixed(lang) => lang,
+                LanguageChoice::Auto => Lang::ENGLISH,
+            };
+            // A rewrite begins with a tidy text.
+            let style = match self.config.cleanup.style {
+                Style::Rewrite => Style::Tidy,
+                style => style,
+            };
+            let prefix = Cleaner::static_prefix(style, lang);
             if needs.cleanup { self.read(&prefix, settings::CLEAN_SLOT).await } else { Ok(()) }
         };
         let (intent, clean): (Result<(), LlmError>, Result<(), LlmError>) = tokio::join!(intent, clean);
@@ -74,7 +84,7 @@ impl Prompts<'_> {
         let settings = self.config.tier(tier);
         let mut hash = Sha256::new();
         let store = crate::models::Store::new(cache_dir(), self.config.models.folders.clone());
-        let program = settings::program(self.config).ok();
+        let program = settings::llama_server(self.config).ok();
         for path in [store.locate(&settings.model).ok(), program].into_iter().flatten() {
             let changed = std::fs::metadata(&path).and_then(|meta| Ok((meta.len(), meta.modified()?)));
             hash.update(format!("{path:?} {changed:?}\n"));

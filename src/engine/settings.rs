@@ -103,6 +103,7 @@ pub(super) fn clean(config: &Config) -> CleanSettings {
     CleanSettings {
         fillers: cleanup.fillers.clone(),
         spoken_punctuation: cleanup.spoken_punctuation,
+        written_text: cleanup.written_text,
         replacements: cleanup.replacements.clone().into_iter().collect(),
         numbers: if cleanup.inverse_text_normalization { Numbers::Digits } else { Numbers::Spoken },
         timeout: if cleanup.deadline_seconds > 0.0 {
@@ -138,11 +139,11 @@ pub(super) fn answer(config: &AnswerConfig, tier: Tier) -> AgentSettings {
     }
 }
 
-/// llama-server.
+/// The llama-server of this configuration.
 ///
 /// # Errors
 /// When there is none.
-pub(super) fn program(config: &Config) -> Result<PathBuf, ServerError> {
+pub fn llama_server(config: &Config) -> Result<PathBuf, ServerError> {
     let configured = &config.servers.program;
     let configured = (!configured.is_empty()).then(|| Path::new(configured.as_str()));
     find_program(configured, &models::cache_dir())
@@ -163,7 +164,7 @@ pub(super) fn server(
     let prompts = prompts::folder();
     Ok(ServerSettings {
         name: tier.name().to_owned(),
-        program: program(config)?,
+        program: llama_server(config)?,
         // Without the folder prompts are read anew each time: slower, nothing else.
         prompt_dir: std::fs::create_dir_all(&prompts).is_ok().then_some(prompts),
         model,

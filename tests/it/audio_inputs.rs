@@ -128,7 +128,7 @@ fn one_channel_or_the_mean_of_all() {
         expected(300.0, 900.0).iter().zip(expected(2_000.0, 3_000.0)).map(|(a, b)| (a + b) / 2.0).collect();
     let average = take(Channels::Average).unwrap().samples;
     assert!(average.iter().zip(&mean).all(|(a, b)| (a - b).abs() < 0.01));
-    assert_eq!(message(take(Channels::One(2))), "channel 2 was asked for, but the recording has 2 (counted from 0)");
+    assert_eq!(message(take(Channels::One(2))), "channel 3 was asked for, but the recording has 2");
     // Six channels.
     let six = wav_f32(&on_channels(&left, &[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]), 48_000, 6);
     let last = decode(Input::Bytes(six.into()), &DecodeSettings { channels: Channels::One(5), ..settings() }).unwrap();

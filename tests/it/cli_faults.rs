@@ -98,7 +98,10 @@ fn faulty_servers_never_cost_the_text() {
         ("garbage", Reply::body(200, "application/json", b"{\"choices\": 7")),
         ("html", Reply::body(200, "text/html", b"<html>hello</html>")),
         ("500", Reply::json(500, &json!({"error": {"message": "boom"}}))),
-        ("truncated", Reply::with_head(200, "Content-Type: application/json\r\nContent-Length: 900", b"{\"choices\"")),
+        (
+            "truncated",
+            Reply::with_head(200, "Content-Type: application/json\r\nContent-Length: 900\r\n", b"{\"choices\""),
+        ),
         ("dies", Reply { bytes: Vec::new(), then: Then::Close }),
         ("hangs", Reply { bytes: Vec::new(), then: Then::Hold }),
         (
@@ -111,8 +114,7 @@ fn faulty_servers_never_cost_the_text() {
     ];
     for (name, reply) in faults {
         for kind in [Kind::Llama, Kind::OpenAi] {
-            let reply = reply.clone();
-            let fake = runtime.block_on(Fake::start(kind, move |_, _| Some(reply.clone())));
+            let fake = runtime.block_on(Fake::chat(kind, reply.clone()));
             let outcome = at(&fake.base_url, TEXT);
             survives(&outcome);
             assert!(!outcome.warnings.is_empty(), "{name} ({kind:?}) is said");
@@ -125,7 +127,7 @@ fn an_answer_that_breaks_off_is_kept_and_marked() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let first = crate::support::fake::delta("Half of an");
     let reply = Reply::events(&[&first]).then(Then::Close);
-    let fake = runtime.block_on(Fake::start(Kind::OpenAi, move |_, _| Some(reply.clone())));
+    let fake = runtime.block_on(Fake::chat(Kind::OpenAi, reply));
     let heavy = format!("heavy.base_url={}", fake.base_url);
     let args = [
         "text",

@@ -9,6 +9,8 @@ use whisper_rs::{WhisperContext, WhisperContextParameters, whisper_rs_sys};
 
 #[test]
 fn whisper_cpp_loads_imports_with_80_and_128_mels() {
+    // Off standard error, where it would bury the names of the tests.
+    whisper_rs::install_logging_hooks();
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new(folder.path().join("cache"), Vec::new());
     for (vocabulary, mels) in [(51_864, 80), (51_865, 80), (51_866, 128)] {

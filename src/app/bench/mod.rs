@@ -63,7 +63,10 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: BenchArgs) -> Resu
     for figure in figures {
         table.add_row([figure.what, figure.value, figure.note]);
     }
-    println!("{table}");
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
+    println!("{}", table.trim_fmt());
     Ok(())
 }
 
