@@ -340,15 +340,15 @@ impl Request {
     }
 }
 
-/// Encoder frames for a clip of so many seconds; `None` is the full window. Measured on 18 recordings of 1 to 9 s
-/// (LibriVox, playing-card commands, flite voices) with base q8_0: a floor of 384 with a margin of 64 gives the same six
-/// errors in 188 words as the full window, for 7,232 frames against 27,000 (512 with 128: 9,344; 768 with 128: 13,824).
-/// With 320 and 32 two of the 18 had to run again.
+/// Encoder frames for a clip of so many seconds; `None` is the full window. Measured with base q8_0 and 2 threads on 82
+/// clips of 2 to 10 s (LibriVox, playing-card commands, synthesised requests, each also in pink noise), mean time and
+/// word errors: 384 with a margin of 64: 217 ms, 4.1 %; 448/96: 232 ms, 4.1 %; 512/128: 259 ms, 3.9 %; 640/160: 319 ms,
+/// 4.0 %; 768/128: 389 ms, 3.8 %; the full window: 1261 ms, 4.0 %.
 pub(super) fn short_context(seconds: f64, flash_attention: bool) -> Option<usize> {
     // whisper.cpp rounds up the keys that flash attention sees to 256 and leaves there what an earlier clip wrote.
     let step = if flash_attention { 256 } else { 64 };
     let frames = (FRAMES_PER_SECOND * seconds) as usize;
-    let context = (frames + 64).max(384).next_multiple_of(step);
+    let context = (frames + 128).max(512).next_multiple_of(step);
     (context < 1400).then_some(context)
 }
 
