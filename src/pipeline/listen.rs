@@ -6,7 +6,7 @@ use super::write::Spoken;
 use super::{Event, Run};
 use crate::error::Error;
 use crate::language::{Lang, LanguageChoice};
-use crate::outcome::{Warning, WarningCode};
+use crate::outcome::{Task, Warning, WarningCode};
 use crate::speech::worker::Recognizers;
 use crate::speech::{SpeechError, SpeechOptions, Transcript, Utterance};
 use futures_util::{StreamExt, stream};
@@ -32,6 +32,14 @@ pub(super) async fn recognize(
     // Whisper hears the language of an utterance at no cost, so the first ones go through one by one until it is known;
     // then it is pinned for the rest of the file.
     let mut languages: Vec<(Lang, f64)> = Vec::new();
+    let mut first = None;
+    if options.language == LanguageChoice::Auto && options.task == Task::TranslateToEnglish {
+        // The text will be English, so it says nothing of the language spoken: ask for that.
+        let Some(utterance) = next(run, &mut utterances).await else { return Ok(heard.end(notes)) };
+        let (spoken, _) = recognizers.detect_language(utterance.clone(), run.cancel.clone()).await?;
+        options.language = LanguageChoice::Fixed(spoken);
+        first = Some(utterance);
+    }
     while options.language == LanguageChoice::Auto {
         let Some(utterance) = next(run, &mut utterances).await else { return Ok(heard.end(notes)) };
         let seconds = utterance.seconds();
@@ -49,7 +57,9 @@ pub(super) async fn recognize(
         next(run, &mut utterances).await.map(|utterance| (utterance, utterances))
     });
     let mut results = std::pin::pin!(
-        rest.map(|utterance| recognize_one(recognizers, utterance, options.clone(), run.cancel.clone()))
+        stream::iter(first)
+            .chain(rest)
+            .map(|utterance| recognize_one(recognizers, utterance, options.clone(), run.cancel.clone()))
             // One more than there are recognisers, so that none waits for its next utterance.
             .buffered(run.engine.recognizer_count() + 1)
     );

@@ -35,6 +35,22 @@ fn a_recording_becomes_clean_text_a_translation_an_intent_and_times() {
     }
 }
 
+/// Two German utterances: the English text of the first must not make the second be heard as English.
+#[test]
+fn whisper_translates_every_utterance_of_a_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("twice.wav");
+    let filter = "[0:a]apad=pad_dur=2[a];[a][1:a]concat=n=2:v=0:a=1";
+    let german = sample("languages/de.wav");
+    let mut encode = Command::new("ffmpeg");
+    encode.args(["-v", "error", "-i"]).arg(&german).arg("-i").arg(&german).args(["-filter_complex", filter]).arg(&file);
+    assert!(encode.status().unwrap().success());
+    let args = ["transcribe", "--translate-to-english", "--cleanup", "verbatim", "--route", "text"];
+    let ran = bestbox(args.into_iter().chain([file.to_str().unwrap()])).run().ok();
+    let text = ran.out.to_lowercase();
+    assert_eq!(text.matches("monday").count(), 2, "{text}");
+}
+
 #[test]
 fn standard_output_carries_only_the_result() {
     let file = sample("librivox/0880.wav");
