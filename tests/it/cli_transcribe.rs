@@ -4,6 +4,7 @@ use crate::speech_support::word_errors;
 use crate::support::cli::{bestbox, sample};
 use bestbox::outcome::{Action, CleanEngine, DecidedBy, SCHEMA, Tier, WarningCode};
 use bestbox::text::clean::words;
+use std::io::BufRead;
 use std::process::Command;
 
 const CLIP: &str = "librivox/0870.wav";
@@ -156,13 +157,17 @@ fn ctrl_c_delivers_what_is_there() {
     let encode = Command::new("ffmpeg").args(loops).arg(sample(CLIP)).args(["-c", "copy"]).arg(&file).status();
     assert!(encode.unwrap().success());
     let args = ["transcribe", "--profile", "tiny", "--cleanup", "verbatim", "--route", "text"];
-    let (child, cli) = bestbox(args.into_iter().chain([file.to_str().unwrap()])).spawn();
+    let (mut child, cli) = bestbox(args.into_iter().chain([file.to_str().unwrap()])).spawn();
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
-    std::thread::sleep(std::time::Duration::from_secs(12));
+    // Only once some of it is recognised, however slow the machine is.
+    let mut err = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(err.by_ref().any(|line| line.unwrap().contains("recognised")), "progress is told");
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let rest = std::thread::spawn(move || err.map_while(Result::ok).collect::<Vec<_>>().join("\n"));
     let ran = crate::support::cli::Ran::of(child.wait_with_output().unwrap());
+    let err = rest.join().unwrap();
     drop(cli);
-    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    assert_eq!(ran.code, Some(130), "{err}");
     assert!(ran.out.to_lowercase().contains("dashwood") || ran.out.to_lowercase().contains("leisure"), "{}", ran.out);
 }
 
