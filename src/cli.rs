@@ -45,6 +45,8 @@ pub enum Command {
     Transcribe(TranscribeArgs),
     /// The same on text that is already there
     Text(TextArgs),
+    /// The HTTP service: OpenAI's audio API, the whole pipeline, and a web page
+    Serve(ServeArgs),
     /// Speech and language models: list, fetch, import, check
     Models(ModelsArgs),
     /// Check this machine: models, servers, audio, CPU, disk; says what to do
@@ -141,6 +143,22 @@ pub struct TextArgs {
     pub plan: PlanArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address to listen on; anything but this machine itself needs keys (see `bestbox keys`) [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub host: Option<String>,
+    /// Port to listen on; 0 is any free one [default: 8000]
+    #[arg(short, long)]
+    pub port: Option<u16>,
+    /// Let anybody who reaches the port use the service without a key
+    #[arg(long)]
+    pub insecure: bool,
+    /// Speech model that requests use when they name none of ours
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -27,6 +27,10 @@ pub struct Plan {
     pub prompt: Option<String>,
     /// Names and jargon: given to Whisper and used to correct near misses.
     pub vocabulary: Vec<String>,
+    /// Speech model: catalogue name or path; `None`: the configured one.
+    pub model: Option<String>,
+    /// Temperature of Whisper's first attempt, 0 to 1. 0 is greedy.
+    pub temperature: f32,
 }
 
 impl Default for Plan {
@@ -40,6 +44,8 @@ impl Default for Plan {
             route: Route::Auto,
             prompt: None,
             vocabulary: Vec::new(),
+            model: None,
+            temperature: 0.0,
         }
     }
 }

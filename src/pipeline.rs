@@ -51,6 +51,36 @@ pub enum Event<'a> {
 /// Who is told. Called from the pipeline's own task: must not block.
 pub type Observer<'a> = &'a (dyn Fn(Event<'_>) + Send + Sync);
 
+/// Who asks, for fairness between clients: recognition is shared out evenly among callers, not among their requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Caller(pub u64);
+
+/// Where a run that may be killed keeps its work, utterance by utterance, so that the next run of the same recording
+/// with the same plan repeats none of it. Called from the pipeline's own task: must not block for long.
+pub trait Checkpoint: Send + Sync {
+    /// What was recognised in the utterance that starts at this sample (16 kHz), if it was.
+    fn recall(&self, utterance: u64) -> Option<Transcript>;
+    /// Keeps what was recognised.
+    fn keep(&self, utterance: u64, part: &Transcript);
+    /// The text made of that utterance, if it was.
+    fn recall_written(&self, utterance: u64) -> Option<Written>;
+    /// Keeps the text made of it.
+    fn keep_written(&self, utterance: u64, written: &Written);
+}
+
+/// The text made of one utterance.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Written {
+    /// Cleaned cues.
+    pub cleaned: Vec<Cue>,
+    /// What cleaned them.
+    pub engine: CleanEngine,
+    /// Translated cues, when a translation was asked for and came out.
+    pub translated: Option<Vec<Cue>>,
+    /// What did not work on the way.
+    pub warnings: Vec<Warning>,
+}
+
 /// What a run needs besides its input.
 #[derive(Clone, Copy)]
 pub struct Run<'a> {
@@ -62,6 +92,17 @@ pub struct Run<'a> {
     pub observer: Observer<'a>,
     /// Ends the run.
     pub cancel: &'a CancellationToken,
+    /// Who asks.
+    pub caller: Caller,
+    /// Where work is kept that may have to be taken up again.
+    pub checkpoint: Option<&'a dyn Checkpoint>,
+}
+
+impl<'a> Run<'a> {
+    /// A run for the only caller there is, with nothing kept.
+    pub fn new(engine: &'a Engine, plan: &'a Plan, observer: Observer<'a>, cancel: &'a CancellationToken) -> Self {
+        Run { engine, plan, observer, cancel, caller: Caller::default(), checkpoint: None }
+    }
 }
 
 /// One recording, from bytes to outcome.

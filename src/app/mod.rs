@@ -6,6 +6,7 @@ mod doctor;
 mod interrupt;
 mod models;
 mod progress;
+pub mod serve;
 mod session;
 mod text;
 mod transcribe;
@@ -30,6 +31,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             block_on(transcribe::run(load(&global, transcribe::overrides(&args))?, global, args))
         }
         Command::Text(args) => block_on(text::run(load(&global, session::plan_overrides(&args.plan))?, global, args)),
+        Command::Serve(args) => block_on(serve::run(load(&global, serve::overrides(&args))?, global)),
         Command::Models(args) => models::run(load(&global, vec![])?, &global, args),
         Command::Doctor => block_on(doctor::run(load(&global, vec![])?)),
         Command::Devices => doctor::devices(),

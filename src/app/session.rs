@@ -44,7 +44,7 @@ pub(super) fn program() -> Result<PathBuf, Error> {
 }
 
 /// The plan that the configuration (with the flags in it) asks for.
-pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
+pub(in crate::app) fn plan(config: &Config) -> Result<Plan, Error> {
     let speech = &config.speech;
     Ok(Plan {
         language: speech.language,
@@ -55,6 +55,8 @@ pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
         route: config.intent.route,
         prompt: (!speech.prompt.is_empty()).then(|| speech.prompt.clone()),
         vocabulary: engine::vocabulary_words(&config.vocabulary)?,
+        model: None,
+        temperature: 0.0,
     })
 }
 

@@ -15,8 +15,10 @@ pub enum Input {
     File(PathBuf),
     /// Standard input of this process.
     Stdin,
-    /// An upload.
+    /// An upload in memory.
     Bytes(Bytes),
+    /// An upload in a file that may have no name; read from its start.
+    Handle(std::sync::Arc<File>),
 }
 
 /// What a decoder process reads.
@@ -45,6 +47,11 @@ pub(super) fn prepare(input: Input, settings: &DecodeSettings) -> Result<Source,
             let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
             // Redirected from a file, and nobody has read from it.
             if is_file && file.stream_position().is_ok_and(|at| at == 0) { whole(file) } else { pipe(file, settings) }
+        }
+        Input::Handle(file) => {
+            let mut file = file.try_clone().map_err(AudioError::Read)?;
+            file.rewind().map_err(AudioError::Read)?;
+            whole(file)
         }
         Input::Bytes(bytes) if bytes.is_empty() => Err(AudioError::Empty),
         Input::Bytes(bytes) => Ok(Source::File(spool(&bytes, io::empty(), settings)?)),

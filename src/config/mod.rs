@@ -2,9 +2,11 @@
 //! environment or flags again.
 
 mod load;
+mod serve;
 mod validate;
 
 pub use load::{Loaded, Origin, Sources, env_name, init_text, project_file, typed_flag, user_file};
+pub use serve::{JobsConfig, KeyConfig, ServeConfig, TlsConfig};
 
 use crate::language::Lang;
 use crate::language::LanguageChoice;
@@ -110,6 +112,8 @@ pub struct Config {
     pub models: ModelsConfig,
     /// Subtitles and files.
     pub output: OutputConfig,
+    /// The HTTP service.
+    pub serve: ServeConfig,
 }
 
 impl Config {
@@ -174,6 +178,10 @@ pub struct SpeechConfig {
     pub recognizers: u32,
     /// Utterances that may wait.
     pub queue: u32,
+    /// Seconds without use after which a model is unloaded; 0: at once; negative: never.
+    pub keep_alive_seconds: f64,
+    /// Memory that loaded speech models may take together, bytes; the longest unused makes room. 0: no limit.
+    pub memory_bytes: u64,
     /// Use the GPU of a GPU build.
     pub gpu: bool,
     /// Longest utterance, seconds (Whisper's window is 30).
@@ -193,6 +201,8 @@ impl Default for SpeechConfig {
             threads: 0,
             recognizers: 1,
             queue: 8,
+            keep_alive_seconds: 300.0,
+            memory_bytes: 0,
             gpu: true,
             max_utterance_seconds: 28.0,
             vad_threshold: 0.0,

@@ -75,7 +75,7 @@ pub(super) fn speech_options(plan: &Plan) -> SpeechOptions {
         word_times: plan.word_times,
         prompt: plan.prompt.clone(),
         vocabulary: plan.vocabulary.clone(),
-        temperature: 0.0,
+        temperature: plan.temperature,
     }
 }
 

@@ -9,7 +9,8 @@ use crate::language::{Lang, LanguageChoice};
 use crate::outcome::{Task, Warning, WarningCode};
 use crate::speech::worker::Recognizers;
 use crate::speech::{SpeechError, SpeechOptions, Transcript, Utterance};
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -53,21 +54,26 @@ pub(super) async fn recognize(
             return Ok(heard.end(notes));
         }
     }
-    let rest = stream::unfold(utterances, |mut utterances| async {
-        next(run, &mut utterances).await.map(|utterance| (utterance, utterances))
-    });
-    let mut results = std::pin::pin!(
-        stream::iter(first)
-            .chain(rest)
-            .map(|utterance| recognize_one(recognizers, utterance, options.clone(), run.cancel.clone()))
-            // One more than there are recognisers, so that none waits for its next utterance.
-            .buffered(run.engine.recognizer_count() + 1)
-    );
-    while let Some(done) = results.next().await {
-        if heard.take(done)?.is_break() {
-            break;
+    let mut in_flight = FuturesOrdered::new();
+    let start = |utterance| recognize_one(recognizers, utterance, options.clone(), run.cancel.clone());
+    in_flight.extend(first.map(start));
+    let mut more = true;
+    while more || !in_flight.is_empty() {
+        // One more than there are recognisers, so that none waits for its next utterance.
+        let room = more && in_flight.len() <= run.engine.recognizer_count();
+        tokio::select! {
+            utterance = next(run, &mut utterances), if room => match utterance {
+                Some(utterance) => in_flight.push_back(start(utterance)),
+                None => more = false,
+            },
+            Some(done) = in_flight.next(), if !in_flight.is_empty() => {
+                if heard.take(done)?.is_break() {
+                    break;
+                }
+            }
         }
     }
+    drop(in_flight);
     Ok(heard.end(notes))
 }
 

@@ -76,7 +76,7 @@ async fn overhead(
     for round in 0..=bench.args.repeat {
         let observer = |_: pipeline::Event<'_>| {};
         let cancel = CancellationToken::new();
-        let run = Run { engine, plan: &plan, observer: &observer, cancel: &cancel };
+        let run = Run::new(engine, &plan, &observer, &cancel);
         let before = engine.model_ms().await;
         let outcome = pipeline::run_audio(run, Input::File(clip.path.clone()), "clip").await?;
         let models = outcome.timings.recognize_ms.unwrap_or(0.0) + engine.model_ms().await - before;
@@ -103,6 +103,6 @@ fn spoken(reference: &str) -> Transcript {
 async fn text(engine: &Engine, plan: &Plan, transcript: Transcript) -> Result<Outcome, Error> {
     let cancel = CancellationToken::new();
     let observer: Arc<dyn Fn(pipeline::Event<'_>) + Send + Sync> = Arc::new(|_| {});
-    let run = Run { engine, plan, observer: &*observer, cancel: &cancel };
+    let run = Run::new(engine, plan, &*observer, &cancel);
     pipeline::run_text(run, transcript, "text").await
 }

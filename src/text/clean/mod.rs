@@ -187,6 +187,8 @@ async fn all_runs(job: &Job<'_>, units: &[Unit], place: Place) -> (Vec<Unit>, Cl
         let ending = if index == last { place.ending } else { Ending::Closed };
         job.run(units, run, Place { start, ending })
     });
+    // Collected, so that the whole is a future that may move between threads (a lazy closure over borrows may not).
+    let work: Vec<_> = work.collect();
     let pieces: Vec<Piece> = stream::iter(work).buffered(job.concurrency.max(1)).collect().await;
     let mut all = Vec::with_capacity(units.len());
     let mut engine = CleanEngine::None;

@@ -36,6 +36,8 @@ pub async fn rewrite(job: &Job<'_>, units: &[Unit], place: Place, vocabulary: &[
             Err(refusal) => (job.run(units, group, place).await, refusal),
         }
     });
+    // Collected, so that the whole is a future that may move between threads (a lazy closure over borrows may not).
+    let work: Vec<_> = work.collect();
     let done: Vec<_> = stream::iter(work).buffered(job.concurrency.max(1)).collect().await;
     let mut all = Rewritten { units: Vec::new(), engine: CleanEngine::None, refused: Vec::new() };
     for (piece, refusal) in done {

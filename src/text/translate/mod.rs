@@ -73,7 +73,8 @@ impl Translator {
         let run = Run { client, from, to, slot, timeout: self.settings.timeout, cancel };
         // Each lane goes through its stretch in order, so that the line before can be its context.
         let stretch = cues.len().div_ceil(lanes).max(1);
-        let work = cues.chunks(stretch).map(|part| run.lane(part));
+        // Collected, so that the whole is a future that may move between threads.
+        let work: Vec<_> = cues.chunks(stretch).map(|part| run.lane(part)).collect();
         let done: Vec<Vec<Line>> = stream::iter(work).buffered(lanes).collect().await;
         report(cues, done.into_iter().flatten().collect(), to)
     }

@@ -3,4 +3,5 @@
 pub mod cli;
 pub mod fake;
 pub mod llama;
+pub mod serve;
 pub mod servers;

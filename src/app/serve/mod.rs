@@ -1,0 +1,80 @@
+//! `bestbox serve`: OpenAI's audio API, the whole pipeline, long jobs and a web page over HTTP.
+//!
+//! ```text
+//! edge (request id, log, host and origin, key, rate) -> admission -> upload to disk -> plan -> pipeline -> body | SSE
+//! ```
+//!
+//! Every handler ends in the same pipeline as the command line. A request that is given up drops its future, and with
+//! it its place, its files and its work (see `Work`).
+
+mod admission;
+mod api;
+mod edge;
+mod error;
+mod form;
+mod health;
+mod jobs;
+mod metrics;
+mod openai;
+mod page;
+mod pipeline;
+mod realtime;
+mod state;
+mod text;
+mod upload;
+mod work;
+
+use super::Override;
+use super::progress::Progress;
+use super::session::{Overrides, program};
+use crate::audio::Channels;
+use crate::cli::{Global, ServeArgs};
+use crate::config::Loaded;
+use crate::engine::{Engine, Need, Needs, Start};
+use crate::error::Error;
+use state::Service;
+use std::net::TcpListener;
+use std::sync::Arc;
+use toml::Value;
+
+/// The command's own flags as configuration.
+pub(super) fn overrides(args: &ServeArgs) -> Vec<Override> {
+    let mut set = Overrides::default();
+    set.text("serve.host", "--host", args.host.clone());
+    set.value("serve.port", "--port", args.port.map(|port| Value::Integer(port.into())));
+    set.value("serve.insecure", "--insecure", args.insecure.then_some(Value::Boolean(true)));
+    set.text("speech.model", "--model", args.model.clone());
+    set.0
+}
+
+/// Serves until SIGINT or SIGTERM.
+pub(super) async fn run(loaded: Loaded, global: Global) -> Result<(), Error> {
+    let config = loaded.config;
+    let progress = Progress::new(&global);
+    let (host, port) = (config.serve.host.clone(), config.serve.port);
+    let taken = |error: std::io::Error| {
+        Error::Usage(format!("cannot listen on {host} port {port}: {error}; choose another with --host and --port"))
+    };
+    // Bound before anything is loaded, so that a second instance is told at once.
+    let listener = TcpListener::bind((host.as_str(), port)).map_err(taken)?;
+    listener.set_nonblocking(true).map_err(taken)?;
+    let address = listener.local_addr().map_err(taken)?;
+    let needs = Needs { speech: true, light: Need::AtStart, cleanup: true, intent: true, heavy: Need::OnDemand };
+    let notice = progress.notice();
+    let start = Start { config: config.clone(), needs, channels: Channels::Average, program: program()?, notice };
+    let engine = Engine::start(start).await?;
+    let service = Arc::new(Service::new(engine, config)?);
+    progress.line(&format!("bestbox listens on http://{address}"));
+    let handle = axum_server::Handle::new();
+    let stop = super::interrupt::token();
+    let stopper = handle.clone();
+    let grace = std::time::Duration::from_secs_f64(service.config.serve.grace_seconds);
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        stopper.graceful_shutdown(Some(grace));
+    });
+    let app = api::router(service.clone()).into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let server = axum_server::from_tcp(listener).map_err(taken)?.handle(handle);
+    server.serve(app).await.map_err(|error| Error::Usage(format!("the service ended: {error}")))?;
+    Ok(())
+}
