@@ -53,7 +53,7 @@ impl Work {
                 // A client that has gone wants no events; its run is being cancelled.
                 let _ = events_in.send(Happened::from(event));
             };
-            let run = Run { caller, ..Run::new(&service.engine, &plan, &observer, &cancel) };
+            let run = Run { caller, ..Run::new(service.engine()?, &plan, &observer, &cancel) };
             match source {
                 Source::Audio(audio) => {
                     let result = pipeline::run_audio(run, audio.input(), &audio.name).await;
