@@ -53,6 +53,13 @@ impl ApiError {
         ApiError { param: Some(param.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, message) }
     }
 
+    /// 503 for whatever comes while the service ends.
+    pub fn draining() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending; try again later")
+            .code("draining")
+            .retry_after(30)
+    }
+
     pub fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self

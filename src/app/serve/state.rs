@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::Error;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
 /// One running service.
@@ -21,6 +22,8 @@ pub(super) struct Service {
     pub uploads: Uploads,
     /// What Prometheus reads.
     pub metrics: Metrics,
+    /// When it began.
+    pub started: SystemTime,
     /// Fires when the service begins to end: nothing new is taken.
     pub draining: CancellationToken,
 }
@@ -31,7 +34,15 @@ impl Service {
         let uploads = Uploads::open(&config.serve)?;
         let admission = Admission::new(config.serve.max_requests);
         let (metrics, draining) = (Metrics::default(), CancellationToken::new());
-        Ok(Service { engine: OnceLock::new(), config, admission, uploads, metrics, draining })
+        Ok(Service {
+            engine: OnceLock::new(),
+            config,
+            admission,
+            uploads,
+            metrics,
+            started: SystemTime::now(),
+            draining,
+        })
     }
 
     /// Models and servers.
