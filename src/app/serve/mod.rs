@@ -9,12 +9,14 @@
 
 mod admission;
 mod api;
+mod body;
 mod drain;
 mod edge;
 mod error;
 mod form;
 mod health;
 mod jobs;
+mod lock;
 mod metrics;
 mod openai;
 mod page;

@@ -1,8 +1,10 @@
 //! What all requests share.
 
 use super::admission::Admission;
+use super::drain::Ending;
+use super::lock::DataLock;
 use super::metrics::Metrics;
-use super::upload::Uploads;
+use super::upload::{Uploads, data_folder};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -26,22 +28,27 @@ pub(super) struct Service {
     pub started: SystemTime,
     /// Fires when the service begins to end: nothing new is taken.
     pub draining: CancellationToken,
+    /// What follows.
+    pub ending: Ending,
+    _lock: DataLock,
 }
 
 impl Service {
     /// A service that has no engine yet.
     pub fn new(config: Config) -> Result<Self, Error> {
+        let lock = DataLock::take(&data_folder(&config.serve))?;
         let uploads = Uploads::open(&config.serve)?;
         let admission = Admission::new(config.serve.max_requests);
-        let (metrics, draining) = (Metrics::default(), CancellationToken::new());
         Ok(Service {
             engine: OnceLock::new(),
             config,
             admission,
             uploads,
-            metrics,
+            metrics: Metrics::new(),
             started: SystemTime::now(),
-            draining,
+            draining: CancellationToken::new(),
+            ending: Ending::default(),
+            _lock: lock,
         })
     }
 
