@@ -140,7 +140,7 @@ impl Engine {
     }
 
     /// Stops the servers that this engine started.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.tiers.stop().await;
     }
 

@@ -10,7 +10,7 @@ use crate::servers::{self, Server};
 use crate::text::intent::RouteSet;
 use crate::text::llm::{Client, Endpoint, Secret};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -37,7 +37,7 @@ pub(super) struct TierSet {
     states: [watch::Receiver<State>; 2],
     /// Set when somebody wants a tier that is only started on demand.
     demands: [Arc<Notify>; 2],
-    starter: JoinHandle<Vec<Server>>,
+    starter: Mutex<Option<JoinHandle<Vec<Server>>>>,
     cancel: CancellationToken,
 }
 
@@ -70,7 +70,8 @@ impl TierSet {
             }
         }
         let work = start_all(jobs, needs, config.clone(), routes.clone(), context, cancel.clone());
-        TierSet { config: config.clone(), states: [light, heavy], demands, starter: tokio::spawn(work), cancel }
+        let starter = Mutex::new(Some(tokio::spawn(work)));
+        TierSet { config: config.clone(), states: [light, heavy], demands, starter, cancel }
     }
 
     /// The client that serves `tier`, once it is up; otherwise why not.
@@ -87,9 +88,11 @@ impl TierSet {
     }
 
     /// Ends the start-up if it is still going on, and stops the servers.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.cancel.cancel();
-        if let Ok(servers) = self.starter.await {
+        let starter = self.starter.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(starter) = starter else { return };
+        if let Ok(servers) = starter.await {
             for server in servers {
                 server.stop().await;
             }

@@ -41,6 +41,7 @@ impl FromRequestParts<Arc<Service>> for Admitted {
                 .code("draining")
                 .retry_after(30));
         }
+        service.engine()?;
         let client = Client::from_request_parts(parts, service).await?;
         let place = service.admission.places.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{} requests are waiting already; try again shortly", service.admission.total);

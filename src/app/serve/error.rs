@@ -107,6 +107,7 @@ impl From<Error> for ApiError {
             Error::Speech(SpeechError::Cancelled | SpeechError::Stopped) | Error::Interrupted => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending; try again").retry_after(5)
             }
+            Error::Loading => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("loading").retry_after(5),
             Error::Model(_) => ApiError::bad_field("model", message).code("model_not_found"),
             _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }

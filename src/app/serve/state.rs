@@ -6,12 +6,13 @@ use super::upload::Uploads;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::Error;
+use std::sync::OnceLock;
 use tokio_util::sync::CancellationToken;
 
 /// One running service.
 pub(super) struct Service {
-    /// Models and servers.
-    pub engine: Engine,
+    /// Models and servers, once they are there: the service listens first and loads then.
+    engine: OnceLock<Engine>,
     /// Validated configuration.
     pub config: Config,
     /// Who may bring audio, and how many at once.
@@ -25,10 +26,26 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub fn new(engine: Engine, config: Config) -> Result<Self, Error> {
+    /// A service that has no engine yet.
+    pub fn new(config: Config) -> Result<Self, Error> {
         let uploads = Uploads::open(&config.serve)?;
         let admission = Admission::new(config.serve.max_requests);
         let (metrics, draining) = (Metrics::default(), CancellationToken::new());
-        Ok(Service { engine, config, admission, uploads, metrics, draining })
+        Ok(Service { engine: OnceLock::new(), config, admission, uploads, metrics, draining })
+    }
+
+    /// Models and servers.
+    ///
+    /// # Errors
+    /// [`Error::Loading`] (503) until they are there.
+    pub fn engine(&self) -> Result<&Engine, Error> {
+        self.engine.get().ok_or(Error::Loading)
+    }
+
+    /// From now on there is an engine.
+    pub fn loaded(&self, engine: Engine) {
+        if self.engine.set(engine).is_err() {
+            tracing::error!("a second engine for one service");
+        }
     }
 }
