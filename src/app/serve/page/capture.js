@@ -99,7 +99,8 @@ class Recorder {
     this.#clock();
     $("ways").hidden = true;
     $("recording").hidden = false;
-    $("stop").focus();
+    $("recording").scrollIntoView({ block: "nearest" });
+    $("stop").focus({ preventScroll: true });
   }
 
   stop() {

@@ -21,7 +21,7 @@ export async function start() {
   const sorted = languages.map(({ code, name }) => [code, name]).sort((a, b) => a[1].localeCompare(b[1], "en"));
   fill($("language"), [["auto", "Detect it"], ...sorted], defaults.language);
   fill($("style"), Object.entries(STYLES), defaults.style);
-  fill($("translate_to"), [["", "No translation"], ...sorted], defaults.translate_to ?? "");
+  fill($("translate_to"), [["none", "No translation"], ...sorted], defaults.translate_to ?? "none");
   fill($("route"), Object.entries(ROUTES), defaults.route);
   fill($("model"), [["", `As configured: ${defaults.model}`]], "");
   $("word_times").checked = defaults.word_times;
@@ -58,7 +58,7 @@ export function blame(param) {
 /** Speech models by the names of ours; OpenAI's names for the configured one would only be many names of one thing. */
 async function models(configured) {
   const { data } = await json("/v1/models");
-  const own = data.filter((model) => model.owned_by !== "openai" && !/^(whisper-1|default|gpt-.*)$/.test(model.id));
+  const own = data.filter((model) => !/^(whisper-1|default|gpt-.*)$/.test(model.id));
   const others = own.map((model) => model.id).filter((id) => id !== configured);
   const chosen = stored().model ?? "";
   fill($("model"), [["", `As configured: ${configured}`], ...others.map((id) => [id, id])], chosen);

@@ -8,6 +8,7 @@ use crate::output::Format;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Body of `/page/settings.json`.
@@ -31,6 +32,7 @@ struct Defaults {
     translate_to: Option<Lang>,
     route: Route,
     word_times: bool,
+    /// Name of the speech model; never where its file is.
     model: String,
 }
 
@@ -57,11 +59,16 @@ pub(super) async fn settings(State(service): State<Arc<Service>>) -> Result<Json
         translate_to: plan.translate,
         route: plan.route,
         word_times: plan.word_times,
-        model: service.config.speech.model.clone(),
+        model: name_of(&service.config.speech.model),
     };
     let languages = Lang::all().map(|language| Language { code: language.code(), name: language.title() }).collect();
     let formats = Format::ALL.into_iter().filter(|format| *format != Format::Terminal);
     let formats = formats.map(|format| FileFormat { name: format.name(), extension: format.extension() }).collect();
     let max_upload_bytes = service.config.serve.max_upload_bytes;
     Ok(Json(Settings { defaults, languages, formats, max_upload_bytes }))
+}
+
+/// A model's name, or the name of its file where the configuration has a path.
+fn name_of(model: &str) -> String {
+    Path::new(model).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
