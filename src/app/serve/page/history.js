@@ -8,16 +8,10 @@ const PAGE = 20;
 /** Milliseconds between looks while something is in work, and otherwise. */
 const [BUSY, IDLE] = [1500, 15000];
 
-const STATES = { queued: "Waiting", paused: "Waiting for room on the disk", failed: "Failed", cancelled: "Cancelled" };
+const STATES = { queued: "Waiting", failed: "Failed", cancelled: "Cancelled" };
 
 /** Whether a job is over. */
 export const over = (job) => ["finished", "failed", "cancelled"].includes(job.status);
-
-/** Seconds done, seconds in all (null: unknown), seconds left (null: unknown). */
-export function progress(job) {
-  const { seconds = 0, total = null } = job.progress ?? {};
-  return { done: seconds, total, left: job.eta_seconds ?? job.eta ?? job.progress?.eta_seconds ?? null };
-}
 
 export class History {
   /** `onOpen(job)`, and `onGone(id)` after a deletion. */
@@ -100,14 +94,16 @@ export class History {
   }
 
   #update(item, job) {
-    const { done, total, left } = progress(job);
+    const { seconds, total_seconds: total, eta_seconds: left } = job.progress;
     const bar = item.querySelector("progress");
     bar.hidden = over(job) || job.status === "queued";
-    if (total) bar.value = Math.min(1, done / total);
+    if (total) bar.value = Math.min(1, seconds / total);
     else bar.removeAttribute("value");
-    const parts = [moment(job.created_at ?? job.created)];
-    if (job.status === "running") {
-      parts.push(`${clock(done)}${total ? ` of ${clock(total)}` : ""}`, left > 1 ? `about ${about(left)} left` : "");
+    const parts = [moment(job.created_at)];
+    if (job.waiting) {
+      parts.push(job.waiting);
+    } else if (job.status === "running") {
+      parts.push(`${clock(seconds)}${total ? ` of ${clock(total)}` : ""}`, left > 1 ? `about ${about(left)} left` : "");
     } else {
       parts.push(STATES[job.status] ?? (total ? clock(total) : ""));
     }
@@ -119,7 +115,7 @@ export class History {
 }
 
 /** What a job is called. */
-export const nameOf = (job) => job.file_name ?? job.filename ?? job.name ?? "Recording";
+export const nameOf = (job) => job.file_name || "Recording";
 
 async function list(limit) {
   const { data, has_more: more } = await json(`/v1/jobs?limit=${Math.min(limit, 100)}`);

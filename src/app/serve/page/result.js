@@ -115,12 +115,10 @@ export class Result {
     return track?.text ?? this.passages.text();
   }
 
-  #advance({ seconds, done = seconds, total, duration = total, eta, eta_seconds: left = eta }) {
-    this.duration = duration ?? this.duration;
-    const of = this.duration ? ` of ${clock(this.duration)}` : "";
-    const rest = left > 1 ? `, about ${about(left)} left` : "";
-    this.state(`Listening: ${clock(done)}${of}${rest}`);
-    this.progress(this.duration ? Math.min(1, done / this.duration) : undefined);
+  #advance({ seconds, total_seconds: total }) {
+    this.duration = total ?? this.duration;
+    this.state(`Listening: ${clock(seconds)}${this.duration ? ` of ${clock(this.duration)}` : ""}`);
+    this.progress(this.duration ? Math.min(1, seconds / this.duration) : undefined);
   }
 
   #intent({ label, probability, by, undecided }) {
