@@ -57,6 +57,7 @@ pub(in crate::app) fn plan(config: &Config) -> Result<Plan, Error> {
         vocabulary: engine::vocabulary_words(&config.vocabulary)?,
         model: None,
         temperature: 0.0,
+        token_logprobs: false,
     })
 }
 
