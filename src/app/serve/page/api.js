@@ -23,6 +23,9 @@ export class Refused extends Error {
 /** Whether requests carry a key; then the browser cannot load addresses by itself. */
 export const hasKey = () => key !== "";
 
+/** How a WebSocket carries the key, which cannot set headers: as OpenAI's own clients do it in a browser. */
+export const subprotocols = () => ["realtime", ...(key ? [`openai-insecure-api-key.${key}`] : [])];
+
 /** As fetch, with the key. Throws Refused for anything but 2xx. */
 export async function request(path, init = {}) {
   for (;;) {

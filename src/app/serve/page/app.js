@@ -172,6 +172,8 @@ async function watch(path, signal) {
   let last = "";
   for (let failures = 0; ; failures++) {
     try {
+      // Without a number to go on from, everything comes again.
+      if (failures && !last) result.restart();
       const headers = last ? { "Last-Event-ID": last } : {};
       const response = await request(`${path}/events`, { signal, headers });
       for await (const { type, data, id } of events(response)) {
@@ -179,6 +181,7 @@ async function watch(path, signal) {
         last = id || last;
         if (signal.aborted) return null;
         if (type === "error") throw new Refused(200, data?.error ?? data);
+        if (type === "cancelled") throw new Error("This recording was cancelled.");
         if (type === "done") return data?.outcome ?? null;
         if (data) result.take({ ...data, type });
       }

@@ -2,6 +2,7 @@
 
 import { $ } from "./dom.js";
 import { clock } from "./format.js";
+import { listen } from "./live.js";
 
 /** In order of preference; Opus in any box is read by the service. */
 const KINDS = ["audio/webm;codecs=opus", "audio/ogg;codecs=opus", "audio/mp4"];
@@ -94,7 +95,7 @@ class Recorder {
     this.recorder.addEventListener("stop", () => this.#end(), { once: true });
     // Pulling the microphone out ends the track: what was said until then is kept.
     this.recorder.start(1000);
-    this.meter = meter(this.stream, $("level"));
+    this.#open();
     this.timer = setInterval(() => this.#clock(), 250);
     this.#clock();
     $("ways").hidden = true;
@@ -112,13 +113,25 @@ class Recorder {
     this.stop();
   }
 
+  /** Level and live text. */
+  #open() {
+    this.context = new AudioContext();
+    const source = this.context.createMediaStreamSource(this.stream);
+    $("live").textContent = "";
+    const language = $("language").value;
+    const show = (text) => ($("live").textContent = text.slice(-400));
+    this.ends = [meter(this.context, source, $("level"))];
+    if ($("show_live").checked) this.ends.push(listen(this.context, source, language === "auto" ? null : language, show));
+  }
+
   #clock() {
     $("clock").textContent = clock((performance.now() - this.begun) / 1000);
   }
 
   #end() {
     clearInterval(this.timer);
-    this.meter();
+    this.ends.forEach((end) => end());
+    this.context.close();
     this.stream.getTracks().forEach((track) => track.stop());
     const type = this.recorder.mimeType || this.pieces[0]?.type || "audio/webm";
     const ending = /ogg/.test(type) ? "ogg" : /mp4/.test(type) ? "m4a" : "webm";
@@ -151,11 +164,10 @@ function reason(error) {
 }
 
 /** Draws the level of the last seconds, newest at the right. Returns what ends it. */
-function meter(stream, canvas) {
+function meter(context, source, canvas) {
   const BARS = 64;
-  const context = new AudioContext();
   const analyser = new AnalyserNode(context, { fftSize: 2048 });
-  context.createMediaStreamSource(stream).connect(analyser);
+  source.connect(analyser);
   const samples = new Float32Array(analyser.fftSize);
   const levels = new Array(BARS).fill(0);
   const pen = canvas.getContext("2d");
@@ -178,8 +190,5 @@ function meter(stream, canvas) {
   };
   draw();
   const timer = setInterval(draw, 50);
-  return () => {
-    clearInterval(timer);
-    context.close();
-  };
+  return () => clearInterval(timer);
 }

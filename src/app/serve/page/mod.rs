@@ -68,6 +68,8 @@ const FILES: &[File] = &[
     file!("dom.js", SCRIPT),
     file!("format.js", SCRIPT),
     file!("history.js", SCRIPT),
+    file!("live.js", SCRIPT),
+    file!("live-worklet.js", SCRIPT),
     file!("options.js", SCRIPT),
     file!("passages.js", SCRIPT),
     file!("player.js", SCRIPT),

@@ -4,7 +4,7 @@ import { $, fill } from "./dom.js";
 import { json } from "./api.js";
 
 const STORE = "bestbox-options";
-const FIELDS = ["language", "style", "translate_to", "route", "model", "vocabulary", "word_times"];
+const FIELDS = ["language", "style", "translate_to", "route", "model", "vocabulary", "word_times", "show_live"];
 const STYLES = {
   verbatim: "As heard",
   punctuate: "Punctuation only",

@@ -40,7 +40,7 @@ export class Passages {
 
   /** Recognised text. */
   segment({ start, end, text, words }) {
-    const item = this.#at(start) ?? this.#insert(start, end);
+    const item = this.#without("raw", start) ?? this.#insert(start, end);
     Object.assign(item, { end, raw: text, words: words ?? [] });
     this.#draw(item);
   }
@@ -48,23 +48,30 @@ export class Passages {
   /** Cleaned or translated text of segments that were recognised before. */
   cues(kind, cues) {
     for (const cue of cues) {
-      const item = this.#at(cue.start) ?? this.#insert(cue.start, cue.end);
+      const item = this.#without(kind, cue.start) ?? this.#insert(cue.start, cue.end);
       item[kind] = cue.text;
       if (kind === "cleaned") item.paragraph = cue.paragraph === true;
       this.#draw(item);
     }
   }
 
-  /** The final word on everything. */
-  outcome({ transcript, cleaned, translated }) {
+  /** The final word on everything: each track has one cue a segment, in order. */
+  outcome({ transcript: { segments }, cleaned, translated }) {
     this.settled = true;
-    const starts = new Set(transcript.segments.map((segment) => segment.start.toFixed(2)));
-    for (const item of this.items.filter((item) => !starts.has(item.start.toFixed(2)))) item.node.parentNode.remove();
-    this.items = this.items.filter((item) => starts.has(item.start.toFixed(2)));
-    transcript.segments.forEach((segment) => this.segment(segment));
-    if (cleaned) this.cues("cleaned", cleaned.cues);
-    if (translated) this.cues("translated", translated.cues);
-    this.items.forEach((item) => this.#draw(item));
+    const same = segments.length === this.items.length && segments.every(({ start }, i) => start === this.items[i].start);
+    if (!same) {
+      this.items.forEach((item) => item.node.parentNode.remove());
+      Object.assign(this, { items: [], current: -1, focused: 0, word: null });
+      segments.forEach(({ start, end }) => this.#insert(start, end));
+    }
+    segments.forEach(({ text, words, end }, i) => {
+      const item = this.items[i];
+      Object.assign(item, { end, raw: text, words: words ?? [] });
+      item.cleaned = cleaned?.cues[i]?.text;
+      item.translated = translated?.cues[i]?.text;
+      item.paragraph = i > 0 && cleaned?.cues[i]?.paragraph === true;
+      this.#draw(item);
+    });
   }
 
   /** Which texts there are. */
@@ -108,8 +115,9 @@ export class Passages {
     }
   }
 
-  #at(start) {
-    return this.items.findLast((item) => Math.abs(item.start - start) < 0.005);
+  /** The first passage that starts then and lacks this text; lines that were typed all start at 0. */
+  #without(kind, start) {
+    return this.items.find((item) => item.start === start && item[kind] === undefined);
   }
 
   #insert(start, end) {

@@ -35,6 +35,12 @@ export class Result {
     this.progress(null);
   }
 
+  /** Forgets what came so far: it comes again. */
+  restart() {
+    for (const id of ["reply", "reply-from"]) $(id).textContent = "";
+    this.passages.clear(this.passages.view);
+  }
+
   /** One line on where things are. */
   state(text) {
     if ($("state").textContent !== text) $("state").textContent = text;
