@@ -164,7 +164,9 @@ mod tests {
             if file.kind == HTML {
                 assert!(!file.body.contains(" style=") && !file.body.contains("<style"), "{}: inline style", file.path);
                 let scripts: Vec<&str> = file.body.split("<script").skip(1).collect();
-                assert!(!scripts.is_empty() && scripts.iter().all(|script| script.starts_with(" type=\"module\" src=")));
+                assert!(
+                    !scripts.is_empty() && scripts.iter().all(|script| script.starts_with(" type=\"module\" src="))
+                );
             }
         }
     }
