@@ -471,3 +471,6 @@ impl Session {
 fn no_audio(error: &IntakeError) -> Fault {
     Fault::new("invalid_value", error.to_string()).param("audio")
 }
+
+#[cfg(test)]
+mod tests;
