@@ -112,10 +112,11 @@ fn rules(service: &Arc<Service>, model: Option<&str>) -> Result<Rules, ApiError>
         return Err(ApiError::new(StatusCode::NOT_FOUND, message).param("model").code("model_not_found"));
     }
     let limits = &service.config.serve.realtime;
+    let engine = service.engine()?;
     let weak = Arc::downgrade(service);
     Ok(Rules {
-        vad: service.engine.vad_settings(),
-        options: service.engine.speech_options(&plan),
+        vad: engine.vad_settings(),
+        options: engine.speech_options(&plan),
         buffer: limits.buffer_seconds,
         partial: limits.partial_seconds,
         model: model.unwrap_or("whisper-1").to_owned(),

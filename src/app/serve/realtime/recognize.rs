@@ -4,20 +4,22 @@ use super::super::edge::Client;
 use super::super::state::Service;
 use super::events::Failure;
 use super::session::Work;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::speech::{SpeechError, Transcript};
 use tokio_util::sync::CancellationToken;
 
 /// Text of one utterance. Dropping the future ends the work within one pass of the encoder.
 pub(super) async fn recognize(service: &Service, _client: &Client, work: Work) -> Result<Transcript, Failure> {
-    let recognizers = service.engine.recognizers().map_err(|error| failure(&error))?;
+    let engine = service.engine().map_err(|error| failure(&error))?;
+    let recognizers = engine.recognizers().map_err(|error| failure(&error))?;
     let text = recognizers.recognize(work.utterance, work.options, CancellationToken::new()).await;
     text.map_err(|error| failure(&error.into()))
 }
 
 /// Whether the recognisers have time for a look at what is still being spoken: nothing else waits.
 pub(super) fn has_time(service: &Service) -> bool {
-    service.engine.recognizers().is_ok_and(|recognizers| recognizers.waiting() == 0)
+    service.engine().and_then(Engine::recognizers).is_ok_and(|recognizers| recognizers.waiting() == 0)
 }
 
 /// Whether a client may name this model.
