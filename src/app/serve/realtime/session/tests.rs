@@ -12,10 +12,10 @@ fn session() -> Session {
         buffer: 30.0,
         partial: 1.0,
         model: "whisper-1".into(),
-        knows: Box::new(|model| model != "nobody"),
+        select: Box::new(|model| (model != "nobody").then(|| (model != "whisper-1").then(|| model.to_owned()))),
     };
     let mut session =
-        Session::new(Opening { shape: Shape::Nested, older: false, expires_at: 7 }, rules).expect("it begins");
+        Session::new(Opening { shape: Shape::Nested, older: false, expires_at: 7 }, rules, None).expect("it begins");
     assert_eq!(session.created(), Event::Created { session: session.view() });
     set(&mut session, json!({"format": {"type": "audio/pcm", "rate": 16000}}));
     session
@@ -312,10 +312,26 @@ fn settings_of_an_utterance_are_those_it_was_spoken_under() {
     let events = set(&mut session, json!({"transcription": null, "turn_detection": {"type": "semantic_vad"}}));
     assert_eq!(kinds(&events), ["speech_stopped", "committed", "added", "done", "updated"], "the old turn ends first");
     let work = session.next_work(Instant::now()).expect("work");
-    assert_eq!((work.model.as_str(), work.options.prompt.as_deref()), ("base", Some("Montag")));
+    assert_eq!((work.model.as_deref(), work.options.prompt.as_deref()), (Some("base"), Some("Montag")));
     session.heard(Ok(heard("Montag.")), Duration::ZERO, Instant::now());
     append(&mut session, &speech());
     let events = append(&mut session, &silence(2.0));
     assert_eq!(kinds(&events), ["speech_stopped", "committed", "added", "done"], "turns without text");
     assert!(session.next_work(Instant::now()).is_none() && session.is_settled());
+}
+
+#[test]
+fn log_probabilities_come_with_the_text_when_asked_for() {
+    let mut session = session();
+    let ask = json!({"type": "session.update", "session": {"include": ["item.input_audio_transcription.logprobs"]}});
+    session.take(&ask.to_string());
+    append(&mut session, &speech());
+    append(&mut session, &silence(1.0));
+    let work = session.next_work(Instant::now()).expect("work");
+    assert!(work.options.token_logprobs);
+    let token = TokenLogprob { token: " He".into(), logprob: -0.5, bytes: b" He".to_vec() };
+    let mut text = heard("He");
+    text.segments[0].token_logprobs = vec![token.clone()];
+    let events = session.heard(Ok(text), Duration::ZERO, Instant::now());
+    assert!(matches!(&events[1], Event::Completed { logprobs: Some(all), .. } if *all == [token]), "{events:?}");
 }
