@@ -1,7 +1,7 @@
 # `make` lists what there is. Every step does only what is still missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-long portable bench fmt lint doc clean
+.PHONY: help setup setup-dev demo test test-long portable bench bench-serve fmt lint doc clean
 SHELL := /bin/bash
 
 # Models, llama-server and logs: the folder that bestbox itself uses.
@@ -9,8 +9,11 @@ export BESTBOX_CACHE ?= $(if $(filter Darwin,$(shell uname -s)),$(HOME)/Library/
 
 # Arguments for `cargo test`, such as TEST="audio::" or TEST="-- --nocapture".
 TEST ?=
+# Cargo features of `make portable`, such as FEATURES=vulkan.
+FEATURES ?=
 # Arguments for `bestbox bench`.
 BENCH ?=
+SERVE_BENCH ?=
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -36,8 +39,11 @@ portable: ## binaries for any x86-64-v3 machine (AVX2), in target/portable/relea
 	@scripts/setup-apt
 	GGML_NATIVE=OFF GGML_SSE42=ON GGML_AVX=ON GGML_AVX2=ON GGML_FMA=ON GGML_F16C=ON GGML_BMI2=ON \
 	GGML_AVX_VNNI=OFF GGML_AVX512=OFF GGML_LLAMAFILE=ON RUSTFLAGS="-C target-cpu=x86-64-v3" \
-	CARGO_TARGET_DIR=target/portable cargo build --locked --release
+	CARGO_TARGET_DIR=target/portable cargo build --locked --release $(if $(FEATURES),--features $(FEATURES))
 	@scripts/setup-llama --portable target/portable/release/llama-server
+
+bench-serve: setup ## 64 clients for 2 minutes against the service (SERVE_BENCH="--seconds 30" for arguments)
+	python3 bench/serve_load.py $(SERVE_BENCH)
 
 bench: setup ## measure speed and accuracy on this machine, beside its peers (BENCH="..." for arguments)
 	@bench/setup-peers >/dev/null

@@ -4,6 +4,7 @@ use crate::language::{Lang, LanguageChoice};
 use crate::speech::Transcript;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// Version of the JSON that `Outcome` serialises to. Raised when a field changes meaning or goes; never for a new field.
 pub const SCHEMA: u32 = 1;
@@ -51,7 +52,7 @@ impl Default for Plan {
 }
 
 /// Whisper's task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// Text in the language spoken.
@@ -62,7 +63,7 @@ pub enum Task {
 }
 
 /// How far cleanup may go. Only `Rewrite` may change words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Style {
     /// As recognised; no language model.
@@ -77,7 +78,7 @@ pub enum Style {
 }
 
 /// What happens with the text once it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Route {
     /// Only text; no classification.
@@ -90,7 +91,7 @@ pub enum Route {
 }
 
 /// A piece of text with its time in the recording, seconds from the start of the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cue {
     /// Seconds.
     pub start: f64,
@@ -104,7 +105,7 @@ pub struct Cue {
 }
 
 /// Text made from the transcript, with the times of the transcript.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Track {
     /// The cues joined: what a person would paste.
     pub text: String,
@@ -133,7 +134,7 @@ impl Track {
 }
 
 /// What made the cleaned text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CleanEngine {
     /// Nothing was done (`verbatim`).
@@ -147,7 +148,7 @@ pub enum CleanEngine {
 }
 
 /// The cleaned text.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cleaned {
     /// What was asked for.
     pub style: Style,
@@ -159,7 +160,7 @@ pub struct Cleaned {
 }
 
 /// The intent decision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Intent {
     /// Name of the route taken.
     pub label: String,
@@ -176,7 +177,7 @@ pub struct Intent {
 }
 
 /// Who decided the intent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DecidedBy {
     /// One token of the model.
@@ -188,7 +189,7 @@ pub enum DecidedBy {
 }
 
 /// What a route does with an utterance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// The text is the result.
@@ -200,7 +201,7 @@ pub enum Action {
 }
 
 /// A model's answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Reply {
     /// The answer, thinking stripped.
     pub text: String,
@@ -215,7 +216,9 @@ pub struct Reply {
 }
 
 /// Which language model server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// 7B class: routing, cleanup, translation.
@@ -235,7 +238,7 @@ impl Tier {
 }
 
 /// Why a completion ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
     /// The model was done.
@@ -249,7 +252,7 @@ pub enum Finish {
 }
 
 /// Something after recognition that did not work; the best text so far is delivered all the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
     /// Machine-readable reason.
     pub code: WarningCode,
@@ -265,7 +268,7 @@ impl Warning {
 }
 
 /// Reason codes of warnings. Part of the public JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WarningCode {
     /// No server answered for cleanup; rules were used.
@@ -297,7 +300,7 @@ pub enum WarningCode {
 }
 
 /// Milliseconds per stage. Stages that did not run are absent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Timings {
     /// Seconds of audio.
@@ -323,7 +326,7 @@ pub struct Timings {
 }
 
 /// What was read.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SourceInfo {
     /// File name as given, `-` for standard input.
     pub name: String,
@@ -334,7 +337,7 @@ pub struct SourceInfo {
 }
 
 /// Everything that came of one recording.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Outcome {
     /// `SCHEMA`.
     pub schema: u32,

@@ -82,17 +82,22 @@ pub(super) fn sink(args: &OutputArgs, config: &Config, inputs: Inputs, default: 
     };
     let otherwise = if terminal { Format::Terminal } else { Format::Text };
     let format = args.format.or(by_name).or(default).unwrap_or(otherwise);
+    let color = if terminal && std::env::var_os("NO_COLOR").is_none() { Color::Always } else { Color::Never };
+    let columns = comfy_table::Table::new().width().map_or(100, usize::from);
+    let subtitles = subtitle_limits(config);
+    let settings = RenderSettings { text: args.text, subtitles, color, columns, ..RenderSettings::default() };
+    Ok(Sink::new(destination, format, inputs, settings)?)
+}
+
+/// Layout of subtitles as configured.
+pub(in crate::app) fn subtitle_limits(config: &Config) -> SubtitleLimits {
     let limits = &config.output;
-    let subtitles = SubtitleLimits {
+    SubtitleLimits {
         columns: limits.subtitle_columns as usize,
         lines: limits.subtitle_lines as usize,
         columns_per_second: limits.subtitle_chars_per_second,
         ..SubtitleLimits::default()
-    };
-    let color = if terminal && std::env::var_os("NO_COLOR").is_none() { Color::Always } else { Color::Never };
-    let columns = comfy_table::Table::new().width().map_or(100, usize::from);
-    let settings = RenderSettings { text: args.text, subtitles, color, columns, ..RenderSettings::default() };
-    Ok(Sink::new(destination, format, inputs, settings)?)
+    }
 }
 
 /// Collects the flags that were given.

@@ -138,12 +138,15 @@ impl Heard<'_> {
         };
         self.busy.add(done.from, done.to);
         self.recognised += 1;
+        if let Some(lang) = part.language.filter(|_| self.transcript.language.is_none() && !part.segments.is_empty()) {
+            self.transcript.language = Some(lang);
+            (self.run.observer)(Event::Language(lang));
+        }
         for segment in &part.segments {
             (self.run.observer)(Event::Segment(segment));
         }
         (self.run.observer)(Event::Progress { seconds: done.end });
         if let Some(lang) = part.language.filter(|_| !part.segments.is_empty()) {
-            self.transcript.language.get_or_insert(lang);
             let segments = part.segments.clone();
             // The receiver lives as long as this: both are halves of one join.
             let _ = self.spoken.send(Spoken { segments, lang, more_follows: self.count.after(self.recognised) });

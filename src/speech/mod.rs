@@ -148,7 +148,7 @@ impl Utterance {
 }
 
 /// A word with its time, seconds from the start of the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Word {
     /// Seconds.
     pub start: f64,
@@ -161,7 +161,7 @@ pub struct Word {
 }
 
 /// A piece of recognised text with its time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Segment {
     /// Seconds from the start of the file.
     pub start: f64,
@@ -185,7 +185,7 @@ pub struct Segment {
 }
 
 /// Recognised text of one recording.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Transcript {
     /// Language spoken, as given or as heard; `None` when nothing was said.
     pub language: Option<Lang>,

@@ -1,1 +1,27 @@
-//! (to be written)
+//! The document at /openapi.json and the service agree: schemathesis asks for everything that the document allows and
+//! much that it does not, and checks every answer against it.
+
+use super::support::llama::cache;
+use super::support::serve::serve;
+use std::process::Command;
+
+#[test]
+fn every_answer_is_in_the_document() {
+    let served = serve().start();
+    let folder = tempfile::tempdir().expect("a folder");
+    // A bounded run from a fixed seed; `make test-long` looks further.
+    let (examples, phases) = if std::env::var_os("BESTBOX_LONG").is_some() {
+        ("200", "examples,coverage,fuzzing,stateful")
+    } else {
+        ("8", "examples,coverage,fuzzing")
+    };
+    let output = Command::new(cache().join("clients/python/bin/schemathesis"))
+        .args(["--no-color", "run", &format!("{}/openapi.json", served.url)])
+        .args(["--checks", "all", "--phases", phases, "--max-examples", examples, "--seed", "1"])
+        .args(["--request-timeout", "60", "--continue-on-failure", "--no-shrink"])
+        .current_dir(folder.path())
+        .output()
+        .expect("schemathesis starts; run make setup-dev");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", served.log.lock().expect("log"));
+}

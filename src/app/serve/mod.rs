@@ -19,6 +19,7 @@ mod metrics;
 mod openai;
 mod page;
 mod pipeline;
+mod plan;
 mod realtime;
 mod state;
 mod text;

@@ -4,6 +4,7 @@ use super::edge::Client;
 use super::state::Service;
 use super::upload::Audio;
 use crate::error::Error;
+use crate::language::Lang;
 use crate::outcome::{Cue, Intent, Outcome, Plan, Warning};
 use crate::pipeline::{self, Event, Run};
 use crate::speech::{Segment, Transcript};
@@ -17,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(super) enum Happened {
     Opened { format: String, duration: Option<f64> },
     Progress { seconds: f64 },
+    Language(Lang),
     Segment(Segment),
     Cleaned(Vec<Cue>),
     Translated(Vec<Cue>),
@@ -76,6 +78,7 @@ impl From<Event<'_>> for Happened {
         match event {
             Event::Opened { format, duration } => Happened::Opened { format: format.to_owned(), duration },
             Event::Progress { seconds } => Happened::Progress { seconds },
+            Event::Language(lang) => Happened::Language(lang),
             Event::Segment(segment) => Happened::Segment(segment.clone()),
             Event::Cleaned(cues) => Happened::Cleaned(cues.to_vec()),
             Event::Translated(cues) => Happened::Translated(cues.to_vec()),
