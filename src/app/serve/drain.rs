@@ -9,6 +9,8 @@ pub(super) async fn end(service: &Service, handle: &axum_server::Handle<SocketAd
     service.draining.cancel();
     let grace = Duration::from_secs_f64(service.config.serve.grace_seconds);
     handle.graceful_shutdown(Some(grace));
+    // Jobs keep; what they leave of the recognisers, the requests under way have.
+    service.jobs.pause().await;
     let ended = async {
         while handle.connection_count() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -16,6 +18,7 @@ pub(super) async fn end(service: &Service, handle: &axum_server::Handle<SocketAd
     };
     // What is left after that has been cut off.
     let _ = tokio::time::timeout(grace + Duration::from_secs(1), ended).await;
+    service.jobs.close().await;
     if let Ok(engine) = service.engine() {
         engine.stop().await;
     }

@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use super::admission::Admission;
+use super::jobs::Jobs;
 use super::metrics::Metrics;
 use super::upload::Uploads;
 use crate::config::Config;
@@ -19,6 +20,8 @@ pub(super) struct Service {
     pub admission: Admission,
     /// Where uploads stay while they are in work.
     pub uploads: Uploads,
+    /// Long recordings.
+    pub jobs: Jobs,
     /// What Prometheus reads.
     pub metrics: Metrics,
     /// Fires when the service begins to end: nothing new is taken.
@@ -30,8 +33,9 @@ impl Service {
     pub fn new(config: Config) -> Result<Self, Error> {
         let uploads = Uploads::open(&config.serve)?;
         let admission = Admission::new(config.serve.max_requests);
+        let jobs = Jobs::new(&uploads, &config.serve);
         let (metrics, draining) = (Metrics::default(), CancellationToken::new());
-        Ok(Service { engine: OnceLock::new(), config, admission, uploads, metrics, draining })
+        Ok(Service { engine: OnceLock::new(), config, admission, uploads, jobs, metrics, draining })
     }
 
     /// Models and servers.
