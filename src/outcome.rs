@@ -32,6 +32,8 @@ pub struct Plan {
     pub model: Option<String>,
     /// Temperature of Whisper's first attempt, 0 to 1. 0 is greedy.
     pub temperature: f32,
+    /// Every segment's tokens with their probabilities, in the transcript.
+    pub token_logprobs: bool,
 }
 
 impl Default for Plan {
@@ -47,6 +49,7 @@ impl Default for Plan {
             vocabulary: Vec::new(),
             model: None,
             temperature: 0.0,
+            token_logprobs: false,
         }
     }
 }

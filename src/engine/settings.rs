@@ -76,6 +76,7 @@ pub(super) fn speech_options(plan: &Plan) -> SpeechOptions {
         prompt: plan.prompt.clone(),
         vocabulary: plan.vocabulary.clone(),
         temperature: plan.temperature,
+        token_logprobs: plan.token_logprobs,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::language::Lang;
 use crate::outcome::*;
-use crate::speech::{Segment, Transcript, Word};
+use crate::speech::{Segment, TokenLogprob, Transcript, Word};
 
 /// Words half a second long, from their starts.
 pub fn words(list: &[(&str, f64)]) -> Vec<Word> {
@@ -52,6 +52,8 @@ pub fn full() -> Outcome {
         ("france", 2.25),
     ]);
     outcome.transcript.segments[0].tokens = vec![1, 2, 3];
+    outcome.transcript.segments[0].token_logprobs =
+        vec![TokenLogprob { token: " um".into(), logprob: -0.1, bytes: b" um".to_vec() }];
     let cue = |start, end, text: &str, paragraph| Cue { start, end, text: text.into(), paragraph };
     let cleaned = vec![cue(0.5, 3.0, "What is the capital of France?", false), cue(3.5, 5.0, "Thank you.", true)];
     outcome.cleaned =

@@ -57,6 +57,8 @@ pub struct SpeechOptions {
     pub vocabulary: Vec<String>,
     /// Temperature of the first attempt, 0 to 1. 0 is greedy.
     pub temperature: f32,
+    /// The tokens of every segment with their probabilities.
+    pub token_logprobs: bool,
 }
 
 /// Why there is no text.
@@ -182,6 +184,20 @@ pub struct Segment {
     /// Temperature the text was sampled at (0 greedy).
     #[serde(default)]
     pub temperature: f32,
+    /// The tokens in `tokens`, spelled and with their probabilities, when asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_logprobs: Vec<TokenLogprob>,
+}
+
+/// A token of the text and how sure the model was of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TokenLogprob {
+    /// The token as text, with its leading space. Bytes that are not a whole character by themselves are U+FFFD here.
+    pub token: String,
+    /// Natural-log probability, at temperature 1.
+    pub logprob: f32,
+    /// The token's bytes. Those of all tokens in a row are the text in UTF-8.
+    pub bytes: Vec<u8>,
 }
 
 /// Recognised text of one recording.

@@ -210,6 +210,9 @@ impl WhisperRecognizer {
             let ends = aligner.token_ends(piece.samples(), &heard.text_tokens(), heard.language, cancel)?;
             pieces::add_words(self.model.context(), &mut segments, &heard, &ends, piece);
         }
+        if !request.token_logprobs {
+            segments.iter_mut().for_each(|segment| segment.token_logprobs.clear());
+        }
         let language = if segments.is_empty() { None } else { Some(heard.language) };
         Ok(Transcript { language, segments })
     }
@@ -251,7 +254,8 @@ impl WhisperRecognizer {
             let plain = self.decoder.decode(&attempt, cancel)?;
             best = if best.echoes(&request.prompt) { plain } else { best.better(plain) };
         }
-        for temperature in [0.4, 0.8] {
+        // Only ever hotter than what was asked for.
+        for temperature in [0.4, 0.8].into_iter().filter(|t| *t > request.temperature) {
             if !best.is_failure() || best.is_no_speech() {
                 break;
             }
@@ -317,6 +321,7 @@ struct Request {
     task: Task,
     temperature: f32,
     word_times: bool,
+    token_logprobs: bool,
 }
 
 impl Request {
@@ -336,6 +341,7 @@ impl Request {
             task: options.task,
             temperature: options.temperature.clamp(0.0, 1.0),
             word_times: options.word_times,
+            token_logprobs: options.token_logprobs,
         })
     }
 }

@@ -17,6 +17,9 @@ const GUESSWORK: f32 = -1.0;
 /// Below this a second look at the full window is worth its time.
 const DOUBTFUL: f32 = -0.7;
 
+/// Where the random numbers of every utterance start.
+const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// One way of decoding what is encoded.
 pub(super) struct Attempt<'a> {
     /// Tokens said before, as far as the model is concerned.
@@ -169,7 +172,7 @@ impl Decoder {
         // SAFETY: the callback touches none of its arguments and needs no user data.
         unsafe { prepare.set_start_encoder_callback(Some(stop_before_encoding)) };
         let scratch = Vec::with_capacity(special.vocabulary);
-        Ok(Decoder { state, ids, special, prepare, threads, seconds: 0.0, random: 0x9E37_79B9_7F4A_7C15, scratch })
+        Ok(Decoder { state, ids, special, prepare, threads, seconds: 0.0, random: SEED, scratch })
     }
 
     /// Runs the encoder over at most 30 s of samples. `frames` of 20 ms are computed; `None` is the full window.
@@ -180,6 +183,8 @@ impl Decoder {
         cancel: &CancellationToken,
     ) -> Result<(), SpeechError> {
         self.check(cancel)?;
+        // A clip gives the same text whatever this thread worked on before.
+        self.random = SEED;
         // whisper.cpp ignores less than 100 ms; the model was trained on silence behind short clips.
         let mut padded = Vec::new();
         let shortest = SPEECH_RATE as usize;
@@ -335,7 +340,7 @@ impl Decoder {
 
     /// splitmix64 with a fixed seed: attempts differ, runs do not.
     fn uniform(&mut self) -> f32 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.random = self.random.wrapping_add(SEED);
         let mut z = self.random;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -1,7 +1,7 @@
 //! Tokens to timed text, and text to prompt tokens.
 
 use super::whisper_decode::{Hypothesis, Token, frames_to_seconds};
-use super::{Segment, Utterance, Word};
+use super::{Segment, TokenLogprob, Utterance, Word};
 use crate::audio::SPEECH_RATE;
 use whisper_rs::WhisperContext;
 
@@ -44,6 +44,7 @@ pub(super) fn segments(context: &WhisperContext, heard: &Hypothesis, clock: &Clo
                 tokens,
                 no_speech: heard.no_speech,
                 temperature: heard.temperature,
+                token_logprobs: run.iter().map(|token| spelled(context, token)).collect(),
             });
         }
         run.clear();
@@ -60,6 +61,12 @@ pub(super) fn segments(context: &WhisperContext, heard: &Hypothesis, clock: &Clo
     }
     close(start, clock.speech.1, &mut run);
     out
+}
+
+/// A token with its spelling. Its bytes need not be whole characters.
+fn spelled(context: &WhisperContext, token: &Token) -> TokenLogprob {
+    let bytes = context.token_to_bytes(token.id as i32).unwrap_or_default().to_vec();
+    TokenLogprob { token: String::from_utf8_lossy(&bytes).into_owned(), logprob: token.logprob, bytes }
 }
 
 /// Whether a text is only Whisper's description of a sound, as in "[BEEP]", "(soft music)", "*sighs*" or "♪": bracketed from

@@ -62,7 +62,38 @@ fn segments_carry_what_the_model_thought() {
         assert!(segment.avg_logprob < 0.0 && segment.avg_logprob > -1.0, "{segment:?}");
         assert!((0.0..0.5).contains(&segment.no_speech), "{segment:?}");
         assert!(!segment.tokens.is_empty() && segment.words.is_empty() && segment.temperature == 0.0);
+        assert!(segment.token_logprobs.is_empty(), "only when asked for");
     }
+}
+
+#[test]
+fn tokens_spell_the_text_when_asked_for() {
+    let (_, clip, _) = &s::clips()[0];
+    let options = SpeechOptions { token_logprobs: true, ..SpeechOptions::default() };
+    let transcript = s::with_base(|r| s::transcribe(r, clip, &options));
+    assert!(!transcript.segments.is_empty());
+    for segment in &transcript.segments {
+        assert_eq!(segment.token_logprobs.len(), segment.tokens.len());
+        let bytes: Vec<u8> = segment.token_logprobs.iter().flat_map(|t| t.bytes.clone()).collect();
+        assert_eq!(String::from_utf8(bytes).expect("whole text").trim(), segment.text);
+        let mean = segment.token_logprobs.iter().map(|t| t.logprob).sum::<f32>() / segment.tokens.len() as f32;
+        assert!((mean - segment.avg_logprob).abs() < 1e-4, "{mean} {}", segment.avg_logprob);
+        assert!(segment.token_logprobs.iter().all(|t| t.logprob <= 0.0));
+    }
+}
+
+#[test]
+fn a_temperature_is_honoured_and_the_same_clip_gives_the_same_text() {
+    let clips = s::clips();
+    let options = SpeechOptions { temperature: 0.3, ..SpeechOptions::default() };
+    let (first, again) = s::with_base(|r| {
+        let first = s::transcribe(r, &clips[0].1, &options);
+        // Something else in between must not show.
+        s::transcribe(r, &clips[1].1, &options);
+        (first, s::transcribe(r, &clips[0].1, &options))
+    });
+    assert_eq!(first, again);
+    assert!(first.segments.iter().all(|segment| segment.temperature >= 0.3), "{first:?}");
 }
 
 #[test]

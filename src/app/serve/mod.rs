@@ -9,18 +9,24 @@
 
 mod admission;
 mod api;
+mod body;
 mod drain;
 mod edge;
 mod error;
+mod events;
 mod form;
 mod health;
 mod jobs;
+mod lock;
 mod metrics;
 mod openai;
 mod page;
 mod pipeline;
 mod plan;
+mod problems;
 mod realtime;
+mod render;
+mod sse;
 mod state;
 mod text;
 mod upload;
@@ -32,7 +38,7 @@ use super::session::{Overrides, program};
 use crate::audio::Channels;
 use crate::cli::{Global, ServeArgs};
 use crate::config::Loaded;
-use crate::engine::{Engine, Need, Needs, Start};
+use crate::engine::{Engine, Need, Needs, Start, Upkeep};
 use crate::error::Error;
 use state::Service;
 use std::net::TcpListener;
@@ -70,7 +76,14 @@ pub(super) async fn run(loaded: Loaded, global: Global) -> Result<(), Error> {
     let mut serving = tokio::spawn(server.serve(app));
     progress.line(&format!("bestbox listens on http://{address}"));
     let needs = Needs { speech: true, light: Need::AtStart, cleanup: true, intent: true, heavy: Need::OnDemand };
-    let start = Start { config, needs, channels: Channels::Average, program: program()?, notice: progress.notice() };
+    let start = Start {
+        config,
+        needs,
+        channels: Channels::Average,
+        program: program()?,
+        notice: progress.notice(),
+        upkeep: Upkeep::Kept,
+    };
     // It answers while it loads, so that whoever watches it sees what it is doing.
     let loaded = stop.run_until_cancelled(Engine::start(start)).await;
     if let Some(engine) = loaded {

@@ -3,9 +3,10 @@
 use super::journal::{Id, Journal, What};
 use super::queue::Kept;
 use super::store::StoreError;
+use crate::app::serve::events::RunEvent;
+use crate::app::serve::work::Happened;
 use crate::pipeline::{Checkpoint, Event, Written};
 use crate::speech::Transcript;
-use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -45,17 +46,17 @@ impl<'a> Work<'a> {
         if !self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_new(&event) {
             return;
         }
-        let kind_data = |kind, value: serde_json::Value| What::Event { kind, data: value.to_string() };
-        let what = match event {
-            Event::Opened { format, duration } => What::Opened { format: format.to_owned(), duration },
-            Event::Progress { seconds } => What::Progress { seconds },
-            Event::ReplyDelta(delta) => What::Reply(delta.to_owned()),
-            Event::Language(language) => kind_data("language", json!({"type": "language", "language": language})),
-            Event::Segment(segment) => kind_data("segment", tagged("segment", segment)),
-            Event::Cleaned(cues) => kind_data("cleaned", json!({"type": "cleaned", "cues": cues})),
-            Event::Translated(cues) => kind_data("translated", json!({"type": "translated", "cues": cues})),
-            Event::Intent(intent) => kind_data("intent", tagged("intent", intent)),
-            Event::Warning(warning) => kind_data("warning", tagged("warning", warning)),
+        let what = match Happened::from(event) {
+            Happened::Opened { format, duration } => What::Opened { format, duration },
+            Happened::Progress { seconds } => What::Progress { seconds },
+            Happened::ReplyDelta(delta) => What::Reply(delta),
+            shown => {
+                let event = RunEvent::from(shown);
+                match serde_json::to_string(&event) {
+                    Ok(data) => What::Event { kind: event.name(), data },
+                    Err(error) => return tracing::error!(job = &*self.job, %error, "an event cannot be written"),
+                }
+            }
         };
         self.journal.push(&self.job, what);
     }
@@ -70,15 +71,6 @@ impl<'a> Work<'a> {
             });
         }
     }
-}
-
-/// The fields of a value with its type before them.
-fn tagged(kind: &str, value: &impl serde::Serialize) -> serde_json::Value {
-    let mut tagged = serde_json::Map::from_iter([("type".to_owned(), kind.into())]);
-    if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(value) {
-        tagged.extend(fields);
-    }
-    tagged.into()
 }
 
 impl Checkpoint for Work<'_> {

@@ -4,8 +4,9 @@ use super::store::{NewJob, Stored};
 use super::wire::Job;
 use super::{Jobs, plan, retention};
 use crate::app::serve::admission::Admitted;
-use crate::app::serve::error::{ApiError, ErrorBody};
+use crate::app::serve::error::ApiError;
 use crate::app::serve::form::Form;
+use crate::app::serve::problems::Problems;
 use crate::app::serve::state::Service;
 use crate::app::serve::upload::{Audio, receive};
 use axum::Json;
@@ -76,16 +77,7 @@ pub(super) struct Wanted {
     request_body(content = JobForm, content_type = "multipart/form-data"),
     responses(
         (status = 202, description = "Taken", body = Job, headers(("Location" = String, description = "The job"))),
-        (status = 400, description = "A field is wrong", body = ErrorBody),
-        (status = 401, description = "A key is needed", body = ErrorBody),
-        (status = 403, description = "Not from here", body = ErrorBody),
-        (status = 404, description = "No such model", body = ErrorBody),
-        (status = 408, description = "The upload stopped half-way", body = ErrorBody),
-        (status = 413, description = "The recording is too large", body = ErrorBody),
-        (status = 415, description = "Not a form", body = ErrorBody),
-        (status = 422, description = "The idempotency key belongs to another request", body = ErrorBody),
-        (status = 429, description = "Too many requests", body = ErrorBody),
-        (status = 503, description = "Not now: loading, ending, or no room", body = ErrorBody),
+        Problems
     )
 )]
 pub(super) async fn create_job(
@@ -96,7 +88,7 @@ pub(super) async fn create_job(
 ) -> Result<Response, ApiError> {
     let idempotency = idempotency_key(&headers)?;
     let upload = receive(&service, request).await?;
-    plan::of(&upload.form, &service.config)?;
+    plan::of(&upload.form, &service.config).await?;
     let webhook = upload.form.one("webhook").map(|url| service.jobs.hooks.check(url)).transpose()?;
     if upload.audio.bytes == 0 {
         return Err(ApiError::bad_field("file", "the file is empty").code("invalid_audio"));

@@ -6,19 +6,16 @@
 use super::store::StoredEvent;
 use crate::app::serve::edge::Client;
 use crate::app::serve::error::{ApiError, ErrorBody};
+use crate::app::serve::events::RunEvent;
+use crate::app::serve::sse;
 use crate::app::serve::state::Service;
 use async_stream::stream;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-
-/// Between two comments that keep a silent connection open.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Everything that happened to a job and what happens until it is over: `opened`, `language`, `segment`, `cleaned`,
 /// `translated`, `intent`, `reply.delta`, `progress`, `warning`, and last `done` with the outcome, `error` or
@@ -63,7 +60,7 @@ pub(super) async fn job_events(
                 seen = event.seq;
                 let last = matches!(event.kind.as_str(), "done" | "error" | "cancelled");
                 if event.kind != "void" {
-                    yield Ok::<_, Infallible>(shown(&service, &id, event).await);
+                    yield Ok(shown(&service, &id, event).await);
                 }
                 if last {
                     return;
@@ -75,17 +72,14 @@ pub(super) async fn job_events(
             match service.jobs.store.events(&id, seen).await {
                 Ok(events) => ready = events,
                 Err(error) => {
-                    let body = serde_json::to_string(&ApiError::from(error).body()).unwrap_or_default();
-                    yield Ok(Event::default().event("error").data(body));
+                    yield RunEvent::from(Err(ApiError::from(error))).sent();
                     return;
                 }
             }
         }
     };
-    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
+    let mut response = sse::answer(events);
     response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-    // Proxies that collect answers would hold every event back.
-    response.headers_mut().insert("x-accel-buffering", header::HeaderValue::from_static("no"));
     Ok(response)
 }
 

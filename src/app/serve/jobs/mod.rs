@@ -130,7 +130,6 @@ impl Jobs {
     }
 
     /// How many jobs there are of each status.
-    #[expect(dead_code, reason = "for the metrics")]
     pub async fn counts(&self) -> Vec<(JobStatus, u64)> {
         self.store.counts().await.unwrap_or_default()
     }

@@ -2,6 +2,7 @@
 
 use crate::app::serve::error::ApiError;
 use crate::app::serve::form::Form;
+use crate::app::serve::openai::select;
 use crate::app::serve::plan::plan_from;
 use crate::config::Config;
 use crate::outcome::{Plan, Task};
@@ -9,9 +10,12 @@ use crate::outcome::{Plan, Task};
 /// The plan of a job's form.
 ///
 /// # Errors
-/// 400 that names the field.
-pub(super) fn of(form: &Form, config: &Config) -> Result<Plan, ApiError> {
+/// 400 that names the field; 404 for a model that does not exist.
+pub(super) async fn of(form: &Form, config: &Config) -> Result<Plan, ApiError> {
     let mut plan = plan_from(form, config)?;
+    if let Some(asked) = plan.model.take() {
+        plan.model = select(config, &asked).await?;
+    }
     for granularity in form.all("timestamp_granularities") {
         match granularity {
             "word" => plan.word_times = true,

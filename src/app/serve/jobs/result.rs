@@ -1,20 +1,25 @@
 //! `GET /v1/jobs/{id}/result`: what came of a job, in any format.
 
 use super::handlers::{disposition, parameters};
+use super::plan;
 use super::store::{StoreError, Stored};
 use super::wire::JobStatus;
 use crate::app::serve::edge::Client;
 use crate::app::serve::error::{ApiError, ErrorBody};
+use crate::app::serve::form::Form;
+use crate::app::serve::openai::{VerboseJson, verbose_json};
 use crate::app::serve::plan::{TextName, choice};
+use crate::app::serve::render::{self, Carry, rendered};
 use crate::app::serve::state::Service;
-use crate::config::Config;
 use crate::outcome::Outcome;
-use crate::output::{Format, RenderSettings, SubtitleLimits, TextChoice, render};
+use crate::output::{Answer, Format, TextChoice};
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
@@ -33,6 +38,15 @@ pub(super) enum ResultFormat {
     Md,
     Jsonl,
     VerboseJson,
+}
+
+/// The outcome, or OpenAI's `verbose_json`.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the answer in the OpenAPI document")]
+pub(super) enum ResultJson {
+    Outcome(Box<Outcome>),
+    Verbose(VerboseJson),
 }
 
 /// How a result is written.
@@ -56,9 +70,8 @@ pub(super) struct ResultQuery {
     params(("id" = String, Path, description = "The job's id"), ResultQuery),
     responses(
         (status = 200, description = "The result", content(
-            (Outcome = "application/json"), (String = "application/x-ndjson"), (String = "text/plain"),
-            (String = "application/x-subrip"), (String = "text/vtt"), (String = "text/tab-separated-values"),
-            (String = "text/csv"), (String = "text/markdown"),
+            (ResultJson = "application/json"), (String = "text/plain"), (String = "text/vtt"), (String = "text/csv"),
+            (String = "text/tab-separated-values"), (String = "text/markdown"), (String = "application/x-ndjson"),
         )),
         (status = 400, description = "A parameter is wrong", body = ErrorBody),
         (status = 401, description = "A key is needed", body = ErrorBody),
@@ -83,10 +96,19 @@ pub(super) async fn job_result(
         return Err(no_result(&service, job));
     };
     let outcome: Outcome = serde_json::from_str(&json).map_err(StoreError::Damaged)?;
-    let body = format.write(&outcome, text, &service.config)?;
-    let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()))], body).into_response();
+    let mut response = match format {
+        Wire::Ours(format) => {
+            let carry = Carry { text, answer: Answer::Append };
+            render::answer(format, rendered(&outcome, format, carry, &service.config)?)
+        }
+        Wire::Verbose => {
+            let form: Form = serde_json::from_str(&job.form).map_err(StoreError::Damaged)?;
+            let plan = plan::of(&form, &service.config).await?;
+            Json(verbose_json(&outcome, &plan)).into_response()
+        }
+    };
     if query.download {
-        let stem = std::path::Path::new(&job.name).file_stem().and_then(|stem| stem.to_str()).unwrap_or("result");
+        let stem = FilePath::new(&job.name).file_stem().and_then(|stem| stem.to_str()).unwrap_or("result");
         let name = format!("{stem}.{}", format.extension());
         response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition("attachment", &name));
     }
@@ -119,8 +141,11 @@ fn no_result(service: &Service, job: Stored) -> ApiError {
 }
 
 /// How a result goes over the wire.
+#[derive(Clone, Copy)]
 enum Wire {
     Ours(Format),
+    /// OpenAI's, with words where the job was asked for their times.
+    Verbose,
 }
 
 impl Wire {
@@ -128,6 +153,7 @@ impl Wire {
         match name.parse() {
             // The view for a terminal is laid out for one; nobody has one here.
             Ok(format) if format != Format::Terminal => Ok(Wire::Ours(format)),
+            _ if name == "verbose_json" => Ok(Wire::Verbose),
             _ => {
                 let known = "json, text, srt, vtt, tsv, csv, lrc, md, jsonl, verbose_json";
                 Err(ApiError::bad_field("format", format!("format is one of {known}, not '{name}'")))
@@ -135,36 +161,10 @@ impl Wire {
         }
     }
 
-    fn write(&self, outcome: &Outcome, text: TextChoice, config: &Config) -> Result<String, ApiError> {
-        let Wire::Ours(format) = self;
-        let limits = &config.output;
-        let subtitles = SubtitleLimits {
-            columns: limits.subtitle_columns as usize,
-            lines: limits.subtitle_lines as usize,
-            columns_per_second: limits.subtitle_chars_per_second,
-            ..SubtitleLimits::default()
-        };
-        let settings = RenderSettings { text, subtitles, ..RenderSettings::default() };
-        render(outcome, *format, &settings)
-            .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
-    }
-
-    fn media_type(&self) -> &'static str {
-        let Wire::Ours(format) = self;
-        match format {
-            Format::Json => "application/json",
-            Format::Jsonl => "application/x-ndjson",
-            Format::Srt => "application/x-subrip; charset=utf-8",
-            Format::Vtt => "text/vtt; charset=utf-8",
-            Format::Tsv => "text/tab-separated-values; charset=utf-8",
-            Format::Csv => "text/csv; charset=utf-8",
-            Format::Md => "text/markdown; charset=utf-8",
-            Format::Text | Format::Lrc | Format::Terminal => "text/plain; charset=utf-8",
+    fn extension(self) -> &'static str {
+        match self {
+            Wire::Ours(format) => format.extension(),
+            Wire::Verbose => "json",
         }
-    }
-
-    fn extension(&self) -> &'static str {
-        let Wire::Ours(format) = self;
-        format.extension()
     }
 }

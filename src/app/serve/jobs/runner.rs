@@ -173,7 +173,7 @@ fn finished(outcome: Option<&Outcome>) -> Ended {
 async fn run(service: Arc<Service>, job: Stored, cancel: CancellationToken) -> Result<Outcome, ApiError> {
     let (engine, jobs) = (service.engine()?, &service.jobs);
     let form: Form = serde_json::from_str(&job.form).map_err(StoreError::Damaged)?;
-    let plan = plan::of(&form, &service.config)?;
+    let plan = plan::of(&form, &service.config).await?;
     let kept = jobs.store.kept(&job.id, &basis(engine, &plan)).await?;
     let told = jobs.store.told(&job.id).await?;
     let id = Id::from(job.id.as_str());
@@ -187,7 +187,9 @@ async fn run(service: Arc<Service>, job: Stored, cancel: CancellationToken) -> R
     let observer = |event: pipeline::Event<'_>| work.observe(event);
     let caller = Client::named(job.client).caller;
     let run = Run { caller, checkpoint: Some(&work), ..Run::new(engine, &plan, &observer, &cancel) };
-    Ok(pipeline::run_audio(run, Input::File(audio), &job.name).await?)
+    let outcome = pipeline::run_audio(run, Input::File(audio), &job.name).await?;
+    service.metrics.outcome(&outcome);
+    Ok(outcome)
 }
 
 /// What recognised utterances depend on. Under another basis they start at other samples or say other words.
