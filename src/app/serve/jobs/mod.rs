@@ -82,6 +82,7 @@ impl Jobs {
     /// Opens the database and puts in order what an earlier process left: what it had in work is queued again, uploads
     /// that never became a job are removed. From then on jobs may be made and asked for.
     pub async fn open(&self) -> Result<(), Error> {
+        outlive_file_limits();
         let opened = async {
             self.files.open().map_err(|source| Error::Usage(format!("cannot make the folder of jobs: {source}")))?;
             let failed = |error: StoreError| Error::Usage(error.to_string());
@@ -147,6 +148,19 @@ impl Jobs {
         let running = stored.status == JobStatus::Running;
         let pace = self.runner.pace(&stored.id).filter(|_| running);
         Job::of(stored, pace, self.journal.stalled().filter(|_| running))
+    }
+}
+
+/// Makes a limit on the size of files (`ulimit -f`, `LimitFSIZE=`) an error of whoever writes, as a full disk is, where
+/// the signal's default would end the service.
+fn outlive_file_limits() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // The handler stays when its receiver goes.
+        if let Err(error) = signal(SignalKind::from_raw(libc::SIGXFSZ)) {
+            tracing::warn!(%error, "a limit on the size of files would end the service");
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{Row, SqlSafeStr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long a statement waits for another connection's lock before it is an error.
@@ -32,7 +32,7 @@ pub(in crate::app::serve) enum StoreError {
     Database(sqlx::Error),
     /// It cannot even be opened.
     #[error("the database of jobs {path} cannot be opened: {why}; make room, or move the file away to start anew")]
-    Open { path: String, why: String },
+    Open { path: PathBuf, why: String },
     /// What is stored cannot be read back.
     #[error("a stored job cannot be read: {0}")]
     Damaged(#[from] serde_json::Error),
@@ -170,7 +170,7 @@ pub(super) struct StoredEvent {
 
 /// The database.
 pub(super) struct Store {
-    path: String,
+    path: PathBuf,
     /// The one connection that writes: writers wait for each other here and not inside SQLite.
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
@@ -198,7 +198,7 @@ impl Store {
                 .max_lifetime(None)
         };
         Store {
-            path: path.display().to_string(),
+            path,
             writer: pool(1).connect_lazy_with(options.clone()),
             readers: pool(READERS).connect_lazy_with(options),
         }
@@ -206,10 +206,17 @@ impl Store {
 
     /// Makes the tables, or brings older ones up to date.
     pub async fn open(&self) -> Result<(), StoreError> {
+        let unopened = |why: String| StoreError::Open { path: self.path.clone(), why };
+        // SQLite gives its log and index the mode of the database: transcripts are nobody else's business.
+        let mut options = std::fs::OpenOptions::new();
+        options.append(true).create(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&self.path).map_err(|error| unopened(error.to_string()))?;
         let sql = include_str!("schema.sql").into_sql_str();
         let first = Migration::new(1, "jobs".into(), MigrationType::Simple, sql, false);
         let opened = Migrator::with_migrations(vec![first]).run(&self.writer).await;
-        opened.map_err(|error| StoreError::Open { path: self.path.clone(), why: error.to_string() })
+        opened.map_err(|error| unopened(error.to_string()))
     }
 
     /// Ends every connection; the log is folded into the database.
@@ -297,5 +304,207 @@ impl Store {
             (status, found.map_or(0, |(_, count)| count.unsigned_abs()))
         };
         Ok(JobStatus::ALL.into_iter().map(of).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::{Ended, Id, Journal, What};
+    use super::*;
+    use std::sync::Arc;
+
+    struct Fixture {
+        store: Arc<Store>,
+        _folder: tempfile::TempDir,
+    }
+
+    async fn fixture() -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::new(folder.path()));
+        store.open().await.unwrap();
+        store.open().await.expect("a second start finds its tables");
+        Fixture { store, _folder: folder }
+    }
+
+    impl Fixture {
+        async fn add(&self, id: &str, client: &str) {
+            self.store.insert(&job(id, client)).await.unwrap().unwrap();
+        }
+
+        async fn status(&self, id: &str) -> JobStatus {
+            self.store.find(id).await.unwrap().unwrap().status
+        }
+
+        async fn take(&self) -> Option<String> {
+            self.store.take_next().await.unwrap().map(|job| job.id)
+        }
+    }
+
+    fn job(id: &str, client: &str) -> NewJob {
+        NewJob {
+            id: id.into(),
+            client: client.into(),
+            idempotency: None,
+            fingerprint: "f".into(),
+            name: "a.wav".into(),
+            bytes: 10,
+            form: "[]".into(),
+            webhook: None,
+        }
+    }
+
+    fn finished() -> Ended {
+        Ended { status: JobStatus::Finished, error: None, outcome: Some("{}".into()), seconds: Some(3.0) }
+    }
+
+    #[tokio::test]
+    async fn clients_take_turns_and_each_is_served_in_order() {
+        let all = fixture().await;
+        for id in ["a1", "a2", "a3"] {
+            all.add(id, "a").await;
+        }
+        all.add("b1", "b").await;
+        let mut order = Vec::new();
+        while let Some(id) = all.take().await {
+            // Times are milliseconds: the next one must be later.
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            order.push(id);
+        }
+        assert_eq!(order, ["a1", "b1", "a2", "a3"]);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_kills_the_process_again_and_again_fails_unless_it_gets_on() {
+        let all = fixture().await;
+        all.add("a", "x").await;
+        let journal = Journal::new();
+        journal.start(all.store.clone());
+        for start in 1..=5 {
+            assert_eq!(all.take().await.as_deref(), Some("a"), "start {start}");
+            let part = What::Recognised { sample: start, part: "{}".into() };
+            assert!(journal.write(&Id::from("a"), part).await);
+            all.store.recover().await.unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(all.take().await.as_deref(), Some("a"));
+            all.store.recover().await.unwrap();
+        }
+        let stored = all.store.find("a").await.unwrap().unwrap();
+        assert_eq!(stored.status, JobStatus::Failed);
+        assert!(stored.error.unwrap().contains("crashed"));
+        assert_eq!((stored.attempts, stored.utterances), (7, 5));
+        let events = all.store.events("a", 0).await.unwrap();
+        assert_eq!(events.last().map(|event| event.kind.as_str()), Some("error"));
+    }
+
+    #[tokio::test]
+    async fn an_idempotency_key_belongs_to_one_client_and_one_job() {
+        let all = fixture().await;
+        let keyed = |id: &str, client: &str| NewJob { idempotency: Some("k".into()), ..job(id, client) };
+        assert!(all.store.insert(&keyed("1", "x")).await.unwrap().is_ok());
+        assert_eq!(all.store.insert(&keyed("2", "x")).await.unwrap().unwrap_err().id, "1");
+        assert!(all.store.insert(&keyed("3", "y")).await.unwrap().is_ok());
+        assert!(all.store.get("1", "y").await.unwrap().is_none(), "of another client");
+        assert!(all.store.find("2").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_job_is_one_step() {
+        let all = fixture().await;
+        all.store.insert(&NewJob { webhook: Some("https://h/".into()), ..job("a", "x") }).await.unwrap().unwrap();
+        all.take().await;
+        let journal = Journal::new();
+        journal.start(all.store.clone());
+        let id = Id::from("a");
+        let mut news = journal.news();
+        journal.push(&id, What::Recognised { sample: 7, part: "{}".into() });
+        journal.push(&id, What::Reply("one ".into()));
+        journal.push(&id, What::Reply("two".into()));
+        assert!(journal.write(&id, What::Ended(finished())).await);
+        assert_eq!(&*news.recv().await.unwrap(), "a");
+        let stored = all.store.find("a").await.unwrap().unwrap();
+        assert_eq!((stored.status, stored.duration), (JobStatus::Finished, Some(3.0)));
+        assert_eq!(stored.webhook.map(|hook| hook.1), Some(WebhookState::Due));
+        assert_eq!(all.store.outcome("a").await.unwrap().as_deref(), Some("{}"));
+        let events = all.store.events("a", 0).await.unwrap();
+        let answer: String = events.iter().filter(|e| e.kind == "reply.delta").map(|e| e.data.as_str()).collect();
+        assert!(answer.contains("one") && answer.contains("two"), "{answer}");
+        assert_eq!(events.last().map(|event| event.kind.as_str()), Some("done"));
+        assert!(events.iter().map(|event| event.seq).eq(1..=events.len() as i64));
+        // What comes late changes nothing, and a deleted job takes nothing.
+        assert!(journal.write(&id, What::Ended(Ended { status: JobStatus::Cancelled, ..finished() })).await);
+        assert_eq!(all.status("a").await, JobStatus::Finished);
+        all.store.delete("a").await.unwrap();
+        assert!(journal.write(&id, What::Recognised { sample: 9, part: "{}".into() }).await);
+        assert!(journal.write(&id, What::Event { kind: "segment", data: "{}".into() }).await);
+        assert!(all.store.events("a", 0).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_pauses_and_costs_nothing() {
+        let all = fixture().await;
+        all.add("a", "x").await;
+        all.take().await;
+        // SQLite's own limit answers with the very error of a full disk.
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&all.store.writer).await.unwrap();
+        let limit = |pages: i64| sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        sqlx::query(limit(pages)).execute(&all.store.writer).await.unwrap();
+        let journal = Arc::new(Journal::new());
+        journal.start(all.store.clone());
+        let id = Id::from("a");
+        let long = "x".repeat(100_000);
+        journal.push(&id, What::Recognised { sample: 1, part: long.clone() });
+        let ended = tokio::spawn({
+            let (journal, id) = (journal.clone(), id.clone());
+            async move { journal.write(&id, What::Ended(finished())).await }
+        });
+        let begun = std::time::Instant::now();
+        while journal.stalled().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it never noticed");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(journal.stalled().unwrap().contains("make room"), "{:?}", journal.stalled());
+        assert!(tokio::time::timeout(Duration::from_millis(200), journal.writable()).await.is_err());
+        let refused = all.store.insert(&NewJob { form: long, ..job("b", "x") }).await;
+        assert!(matches!(refused, Err(StoreError::Disk(_))), "{:?}", refused.err());
+        assert_eq!(all.status("a").await, JobStatus::Running);
+        sqlx::query(limit(1_000_000)).execute(&all.store.writer).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap().unwrap());
+        assert_eq!(journal.stalled(), None);
+        let stored = all.store.find("a").await.unwrap().unwrap();
+        assert_eq!((stored.status, stored.utterances), (JobStatus::Finished, 1));
+    }
+
+    #[tokio::test]
+    async fn work_done_under_another_plan_is_not_mixed_in() {
+        let all = fixture().await;
+        all.add("a", "x").await;
+        let journal = Journal::new();
+        journal.start(all.store.clone());
+        let id = Id::from("a");
+        assert!(all.store.kept("a", "one").await.unwrap().is_empty());
+        journal.push(&id, What::Recognised { sample: 1, part: "{}".into() });
+        assert!(journal.write(&id, What::Event { kind: "segment", data: "{}".into() }).await);
+        assert_eq!(all.store.kept("a", "one").await.unwrap().len(), 1);
+        assert!(all.store.kept("a", "two").await.unwrap().is_empty());
+        let kinds: Vec<String> = all.store.events("a", 0).await.unwrap().into_iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, ["void", "restarted"]);
+    }
+
+    #[tokio::test]
+    async fn a_webhook_is_tried_again_later_and_given_up_at_last() {
+        let all = fixture().await;
+        all.store.insert(&NewJob { webhook: Some("https://h/".into()), ..job("a", "x") }).await.unwrap().unwrap();
+        assert!(all.store.due().await.unwrap().is_empty(), "the job is not over");
+        assert!(all.store.end_queued("a", JobStatus::Cancelled).await.unwrap());
+        assert_eq!(all.store.due().await.unwrap().len(), 1);
+        all.store.sent("a", Some("500"), Some(now_ms() + 60_000)).await.unwrap();
+        assert!(all.store.due().await.unwrap().is_empty(), "not yet");
+        all.store.sent("a", Some("500"), Some(now_ms() - 1)).await.unwrap();
+        assert_eq!(all.store.due().await.unwrap()[0].attempts, 2);
+        all.store.sent("a", Some("500"), None).await.unwrap();
+        assert!(all.store.due().await.unwrap().is_empty());
+        let hook = all.store.find("a").await.unwrap().unwrap().webhook.unwrap();
+        assert_eq!((hook.1, hook.2), (WebhookState::Failed, 3));
     }
 }
