@@ -3,7 +3,7 @@
 use super::request::Granularities;
 use crate::language::Lang;
 use crate::outcome::{Outcome, Task};
-use crate::speech::{Segment, Transcript};
+use crate::speech::{Segment, TokenLogprob, Transcript};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use serde::Serialize;
@@ -120,23 +120,23 @@ pub(super) struct Language {
     pub code: Lang,
 }
 
-impl TranscriptionJson {
-    pub fn new(outcome: &Outcome) -> Self {
-        TranscriptionJson {
-            text: outcome.transcript.text(),
-            logprobs: None,
-            languages: None,
-            usage: Usage::of(outcome),
-        }
-    }
-}
-
 impl Usage {
     /// Of a recording.
     pub fn of(outcome: &Outcome) -> Self {
         // The product of two finite numbers of seconds and a ceiling: far below 2^53.
         Usage { kind: UsageKind::Duration, seconds: outcome.source.duration.unwrap_or(0.0).max(0.0).ceil() as u64 }
     }
+}
+
+/// The tokens of the text with their probabilities.
+pub(super) fn logprobs(segments: &[Segment]) -> Vec<Logprob> {
+    let tokens = segments.iter().flat_map(|segment| &segment.token_logprobs);
+    let logprob = |token: &TokenLogprob| Logprob {
+        token: token.token.clone(),
+        logprob: number(token.logprob),
+        bytes: token.bytes.clone(),
+    };
+    tokens.map(logprob).collect()
 }
 
 /// The languages of a recording, as `gpt-transcribe` gives them.

@@ -21,8 +21,8 @@ use crate::output::{Answer, Format, TextChoice};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use body::{TranscriptionJson, VerboseJson, languages, verbose};
-use request::{Asked, Body, Delivery, TranscriptionForm, TranslationForm, asked};
+use body::{TranscriptionJson, Usage, VerboseJson, languages, logprobs, verbose};
+use request::{Asked, Body, Delivery, Logprobs, TranscriptionForm, TranslationForm, asked};
 use std::sync::Arc;
 use stream::TranscriptEvent;
 use utoipa_axum::router::OpenApiRouter;
@@ -122,9 +122,14 @@ fn whole(service: &Service, asked: &Asked, mut outcome: Outcome) -> Result<Respo
         outcome.transcript.language = Some(Lang::ENGLISH);
     }
     let format = match asked.body {
-        Body::Json(_) => {
-            let mut json = TranscriptionJson::new(&outcome);
-            json.languages = (asked.model == "gpt-transcribe").then(|| languages(&outcome.transcript));
+        Body::Json(include) => {
+            let transcript = &outcome.transcript;
+            let json = TranscriptionJson {
+                text: transcript.text(),
+                logprobs: (include == Logprobs::Include).then(|| logprobs(&transcript.segments)),
+                languages: (asked.model == "gpt-transcribe").then(|| languages(transcript)),
+                usage: Usage::of(&outcome),
+            };
             return Ok(Json(json).into_response());
         }
         Body::Verbose(times) => {

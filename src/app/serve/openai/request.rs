@@ -176,6 +176,7 @@ pub(super) fn asked(form: &Form, task: Task, config: &Config) -> Result<Asked, A
     languages(form, &mut plan)?;
     let body = includes(form, granularities(form, body)?)?;
     plan.word_times = matches!(body, Body::Verbose(Granularities::Words | Granularities::Both));
+    plan.token_logprobs = body == Body::Json(Logprobs::Include);
     chunking(form)?;
     let delivery = if form.flag("stream")? { Delivery::Stream } else { Delivery::AtOnce };
     if delivery == Delivery::Stream && !matches!(body, Body::Json(_) | Body::Text) {

@@ -1,6 +1,6 @@
 //! OpenAI's streamed transcription: text as soon as it is recognised, then the whole.
 
-use super::body::{Language, Logprob, Usage, languages};
+use super::body::{Language, Logprob, Usage, languages, logprobs};
 use super::request::{Asked, Body, Logprobs};
 use crate::app::serve::admission::Admitted;
 use crate::app::serve::error::{ApiError, ErrorBody};
@@ -140,7 +140,7 @@ impl Deltas {
         }
     }
 
-    fn logprobs(&self, _segments: &[Segment]) -> Option<Vec<Logprob>> {
-        (self.asked.body == Body::Json(Logprobs::Include)).then(Vec::new)
+    fn logprobs(&self, segments: &[Segment]) -> Option<Vec<Logprob>> {
+        (self.asked.body == Body::Json(Logprobs::Include)).then(|| logprobs(segments))
     }
 }
