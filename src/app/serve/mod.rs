@@ -68,6 +68,7 @@ pub(super) async fn run(loaded: Loaded, global: Global) -> Result<(), Error> {
     listener.set_nonblocking(true).map_err(taken)?;
     let address = listener.local_addr().map_err(taken)?;
     let service = Arc::new(Service::new(config.clone())?);
+    service.jobs.open().await?;
     let stop = super::interrupt::token();
     let handle = axum_server::Handle::new();
     let app = api::router(service.clone()).into_make_service_with_connect_info::<std::net::SocketAddr>();
@@ -87,6 +88,7 @@ pub(super) async fn run(loaded: Loaded, global: Global) -> Result<(), Error> {
     let loaded = stop.run_until_cancelled(Engine::start(start)).await;
     if let Some(engine) = loaded {
         service.loaded(engine?);
+        service.jobs.start(&service);
         progress.line("bestbox is ready");
     }
     tokio::select! {
