@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Seconds in which everything here must have happened: a model is loaded and its prompts are read.
-const PATIENCE: Duration = Duration::from_secs(50);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Without marks, so that the model is asked.
 const SPOKEN: &str = "so we meet at the harbour tomorrow and then we take the boat";
@@ -55,6 +55,8 @@ struct Api {
 
 impl Api {
     fn of(served: &Served) -> Self {
+        // Err: another test was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().expect("a client");
         Api { http, url: served.url.clone() }
     }
@@ -180,7 +182,7 @@ async fn without_any_language_model_speech_is_recognised() {
     let health = api.tier_is("light", "down").await;
     assert_eq!((&health["status"], &health["model"]["loaded"]), (&json!("degraded"), &json!(true)));
     let both = api.text("agent").await;
-    assert_eq!(codes(&both).len(), 2, "{both}");
+    assert_eq!(codes(&both), ["cleanup-unavailable", "reply-unavailable"], "one sentence each: {both}");
     assert_eq!(api.tier_is("heavy", "down").await["status"], "degraded");
     let clip = sample("requests/quick-hours.wav");
     let (status, answer) = Api::json(api.upload("/v1/audio/transcriptions", &clip, &[("model", "whisper-1")])).await;
@@ -228,7 +230,11 @@ async fn a_server_that_hangs_is_down_until_it_answers() {
         assert_eq!(health["tiers"]["light"]["restarts"], 0, "it is the same one");
         assert_eq!(cache.pid("light"), Some(pid));
     }
-    assert_eq!(api.text("text").await["cleaned"]["engine"], "grammar");
+    let begun = Instant::now();
+    // On a busy machine it may miss its deadline a few times more.
+    while api.text("text").await["cleaned"]["engine"] != "grammar" {
+        assert!(begun.elapsed() < PATIENCE);
+    }
 }
 
 #[tokio::test]
@@ -282,10 +288,10 @@ async fn while_it_loads_it_says_so() {
     }
 }
 
-/// A recording of a minute and a half: enough to be caught at work.
-fn long_recording(folder: &Path) -> PathBuf {
+/// A recording of `clips` clips of about 5 seconds: enough to be caught at work.
+fn recording(folder: &Path, clips: usize) -> PathBuf {
     let mut all: Option<(hound::WavSpec, Vec<i16>)> = None;
-    for name in ["0870.wav", "0890.wav", "0880.wav"].iter().cycle().take(15) {
+    for name in ["0870.wav", "0890.wav", "0880.wav"].iter().cycle().take(clips) {
         let mut reader = hound::WavReader::open(sample("librivox").join(name)).expect("a sample");
         let (_, samples) = all.get_or_insert_with(|| (reader.spec(), Vec::new()));
         samples.extend(reader.samples::<i16>().map(|sample| sample.expect("a sample")));
@@ -301,7 +307,8 @@ fn long_recording(folder: &Path) -> PathBuf {
 /// Sends a recording, and returns when the service has begun to work on it.
 async fn at_work(served: &Served, file: &Path) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
     let api = Api::of(served);
-    let work = tokio::spawn(api.upload("/v1/audio/transcriptions", file, &[("model", "whisper-1")]).send());
+    let fields = [("cleanup", "verbatim"), ("route", "text")];
+    let work = tokio::spawn(api.upload("/v1/pipeline", file, &fields).send());
     let begun = Instant::now();
     while api.metric("bestbox_places_taken").await != Some(1.0) {
         assert!(begun.elapsed() < PATIENCE, "it does not begin");
@@ -325,12 +332,12 @@ fn exit_code(mut served: Served, limit: Duration) -> Option<i32> {
 #[tokio::test]
 async fn the_end_waits_for_work_and_takes_nothing_new() {
     let cache = Cache::new();
-    let served = cache.serve().set("serve.grace_seconds=45").start();
+    let served = cache.serve().set("serve.grace_seconds=110").start();
     let api = Api::of(&served);
     api.tier_is("light", "up").await;
     let light = cache.pid("light").expect("light");
     let folder = tempfile::tempdir().expect("a folder");
-    let work = at_work(&served, &long_recording(folder.path())).await;
+    let work = at_work(&served, &recording(folder.path(), 12)).await;
     served.signal(Signal::SIGTERM);
     let begun = Instant::now();
     let refused = loop {
@@ -350,17 +357,54 @@ async fn the_end_waits_for_work_and_takes_nothing_new() {
     assert_eq!(api.get("/health/live").send().await.expect("an answer").status(), StatusCode::OK);
     let answer = work.await.expect("a task").expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
-    let text = answer.json::<Value>().await.expect("JSON")["text"].as_str().expect("text").to_owned();
+    let outcome: Value = answer.json().await.expect("JSON");
+    let text = outcome["cleaned"]["text"].as_str().expect("text");
     assert!(text.split_whitespace().count() > 100, "all of it: {text}");
     assert_eq!(exit_code(served, Duration::from_secs(15)), Some(0));
     assert!(!runs(light), "its llama-server has ended before it");
 }
 
 #[tokio::test]
+async fn what_does_not_fit_the_grace_time_is_kept_as_a_job() {
+    let start = || serve().set("servers.program=/nowhere/llama-server");
+    let served = start().set("serve.grace_seconds=0.5").start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = recording(folder.path(), 12);
+    let work = at_work(&served, &file).await;
+    served.signal(Signal::SIGTERM);
+    let answer = work.await.expect("a task").expect("an answer");
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let location = answer.headers()["location"].to_str().expect("ASCII").to_owned();
+    let body: Value = answer.json().await.expect("JSON");
+    assert_eq!(body["error"]["code"], "kept_as_job", "{body}");
+    assert!(location.starts_with("/v1/jobs/"), "{location}");
+    let again = start().again(&served).beside();
+    let begun = Instant::now();
+    assert_eq!(exit_code(served, Duration::from_secs(20)), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10), "it does not wait for the recording: {:?}", begun.elapsed());
+    let served = again.start();
+    let api = Api::of(&served);
+    let begun = Instant::now();
+    loop {
+        let (status, job) = Api::json(api.get(&location)).await;
+        assert_eq!(status, StatusCode::OK, "{job}");
+        if job["status"] == "finished" {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE && job["status"] != "failed", "{job}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let (_, kept) = Api::json(api.get(&format!("{location}/result"))).await;
+    let fields = [("cleanup", "verbatim"), ("route", "text")];
+    let (_, direct) = Api::json(api.upload("/v1/pipeline", &file, &fields)).await;
+    assert_eq!(kept["cleaned"], direct["cleaned"], "the same plan, the same text");
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let served = serve().set("servers.program=/nowhere/llama-server").start();
     let folder = tempfile::tempdir().expect("a folder");
-    let work = at_work(&served, &long_recording(folder.path())).await;
+    let work = at_work(&served, &recording(folder.path(), 12)).await;
     served.signal(Signal::SIGTERM);
     tokio::time::sleep(Duration::from_millis(300)).await;
     served.signal(Signal::SIGTERM);
