@@ -23,6 +23,10 @@ pub(super) struct ApiError {
     pub retry_after: Option<u64>,
 }
 
+/// The code of an error, left in its response for the log and the metrics.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reason(pub &'static str);
+
 /// Body of every error.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ErrorBody {
@@ -85,6 +89,9 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
+        if let Some(code) = self.code {
+            response.extensions_mut().insert(Reason(code));
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -29,6 +29,7 @@ impl Service {
     /// A service that has no engine yet.
     pub fn new(config: Config) -> Result<Self, Error> {
         let uploads = Uploads::open(&config.serve)?;
+        uploads.purge();
         let admission = Admission::new(config.serve.max_requests);
         let (metrics, draining) = (Metrics::default(), CancellationToken::new());
         Ok(Service { engine: OnceLock::new(), config, admission, uploads, metrics, draining })

@@ -47,21 +47,27 @@ impl Work {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
         let (events_in, events) = mpsc::unbounded_channel();
-        let caller = client.caller;
+        let (caller, client) = (client.caller, client.name.clone());
         let work = async move {
             let observer = move |event: Event<'_>| {
                 // A client that has gone wants no events; its run is being cancelled.
                 let _ = events_in.send(Happened::from(event));
             };
             let run = Run { caller, ..Run::new(service.engine()?, &plan, &observer, &cancel) };
-            match source {
+            let result = match source {
                 Source::Audio(audio) => {
                     let result = pipeline::run_audio(run, audio.input(), &audio.name).await;
                     drop(audio);
                     result
                 }
                 Source::Text { text, name } => pipeline::run_text(run, text, &name).await,
+            };
+            if let Ok(outcome) = &result
+                && service.config.serve.log_transcripts
+            {
+                tracing::info!(target: "bestbox::access", client, text = outcome.transcript.text(), "transcript");
             }
+            result
         };
         Work { events, run: tokio::spawn(work), _cancel: guard }
     }
