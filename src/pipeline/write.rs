@@ -29,18 +29,16 @@ pub(super) async fn write(
     let mut any_translated = false;
     let (mut clean_ms, mut translate_ms) = (0.0, 0.0);
     let mut context = String::new();
-    let (mut cleaner, mut translator) = (None, None);
+    let mut without = None;
     while let Some(part) = spoken.recv().await {
         lang = Some(part.lang);
-        // Asked for when there is text: until then the servers may still be starting.
-        let cleaner = match &mut cleaner {
-            Some(cleaner) => cleaner,
-            none => {
-                let (made, warning) = run.engine.cleaner(run.plan).await;
-                warning.into_iter().for_each(|warning| notes.warn(run, warning));
-                none.insert(made)
-            }
-        };
+        // Asked for when there is text: until then the servers may still be starting. And for each text anew: a server
+        // may go and come back in the middle of a long recording.
+        let (cleaner, warning) = run.engine.cleaner(run.plan).await;
+        if warning != without {
+            warning.iter().for_each(|warning| notes.warn(run, warning.clone()));
+            without = warning;
+        }
         let begun = Instant::now();
         let cues = match style {
             Style::Verbatim => as_recognised(&part.segments),
@@ -59,10 +57,7 @@ pub(super) async fn write(
         (run.observer)(Event::Cleaned(&cleaned.track.cues));
         engine = weaker(engine, cleaned.engine);
         if let Some(to) = run.plan.translate {
-            let translator = match &mut translator {
-                Some(translator) => translator,
-                none => none.insert(run.engine.translator().await),
-            };
+            let translator = run.engine.translator().await;
             let begun = Instant::now();
             match translator {
                 Ok(translator) => {
@@ -75,7 +70,7 @@ pub(super) async fn write(
                     (run.observer)(Event::Translated(&cues));
                     translated_cues.extend(cues);
                 }
-                Err(warning) => notes.warn(run, warning.clone()),
+                Err(warning) => notes.warn(run, warning),
             }
             translate_ms += ms(begun);
         }
@@ -85,7 +80,7 @@ pub(super) async fn write(
     let Some(lang) = lang else { return (None, None) };
     notes.time(|timings| {
         timings.clean_ms = (style != Style::Verbatim).then_some(clean_ms);
-        timings.translate_ms = translator.is_some().then_some(translate_ms);
+        timings.translate_ms = run.plan.translate.map(|_| translate_ms);
     });
     let translated = run.plan.translate.filter(|_| any_translated).map(|to| Track::new(to, translated_cues));
     (Some(Cleaned { style, engine, track: Track::new(lang, clean_cues) }), translated)

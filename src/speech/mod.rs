@@ -190,7 +190,7 @@ pub struct Segment {
 }
 
 /// A token of the text and how sure the model was of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TokenLogprob {
     /// The token as text, with its leading space. Bytes that are not a whole character by themselves are U+FFFD here.
     pub token: String,

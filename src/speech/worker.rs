@@ -145,6 +145,11 @@ impl Recognizers {
         }
     }
 
+    /// Utterances that wait for a thread, besides those being worked on.
+    pub fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Language of one utterance, with its probability.
     ///
     /// # Errors

@@ -62,9 +62,7 @@ impl FromRequestParts<Arc<Service>> for Admitted {
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, ApiError> {
         if service.draining.is_cancelled() {
-            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending; try again later")
-                .code("draining")
-                .retry_after(30));
+            return Err(ApiError::draining());
         }
         service.engine()?;
         let client = Client::from_request_parts(parts, service).await?;

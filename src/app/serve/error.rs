@@ -1,5 +1,6 @@
 //! Every error as OpenAI's clients expect it: `{"error":{"message","type","param","code"}}`.
 
+use super::metrics::Reason;
 use crate::audio::AudioError;
 use crate::error::Error;
 use crate::speech::SpeechError;
@@ -21,11 +22,9 @@ pub(super) struct ApiError {
     pub code: Option<&'static str>,
     /// Seconds after which it is worth trying again.
     pub retry_after: Option<u64>,
+    /// Where the result will be, or is.
+    pub location: Option<String>,
 }
-
-/// The code of an error, left in its response for the log and the metrics.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reason(pub &'static str);
 
 /// Body of every error.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,12 +48,19 @@ pub(super) struct ErrorDetail {
 
 impl ApiError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        ApiError { status, message: message.into(), param: None, code: None, retry_after: None }
+        ApiError { status, message: message.into(), param: None, code: None, retry_after: None, location: None }
     }
 
     /// 400 for a field.
     pub fn bad_field(param: &str, message: impl Into<String>) -> Self {
         ApiError { param: Some(param.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, message) }
+    }
+
+    /// 503 for whatever comes while the service ends.
+    pub fn draining() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending; try again later")
+            .code("draining")
+            .retry_after(30)
     }
 
     pub fn code(mut self, code: &'static str) -> Self {
@@ -95,6 +101,9 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(location) = self.location.as_deref().and_then(|path| HeaderValue::from_str(path).ok()) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -115,6 +124,10 @@ impl From<Error> for ApiError {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending; try again").retry_after(5)
             }
             Error::Loading => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("loading").retry_after(5),
+            Error::Kept(id) => ApiError {
+                location: Some(format!("/v1/jobs/{id}")),
+                ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("kept_as_job").retry_after(30)
+            },
             Error::Model(_) => ApiError::bad_field("model", message).code("model_not_found"),
             _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }

@@ -9,18 +9,24 @@
 
 mod admission;
 mod api;
+mod body;
 mod drain;
 mod edge;
 mod error;
+mod events;
 mod form;
 mod health;
 mod jobs;
+mod lock;
 mod metrics;
 mod openai;
 mod page;
 mod pipeline;
 mod plan;
+mod problems;
 mod realtime;
+mod render;
+mod sse;
 mod state;
 mod text;
 mod upload;
@@ -32,8 +38,9 @@ use super::session::{Overrides, program};
 use crate::audio::Channels;
 use crate::cli::{Global, ServeArgs};
 use crate::config::Loaded;
-use crate::engine::{Engine, Need, Needs, Start};
+use crate::engine::{Engine, Need, Needs, Start, Upkeep};
 use crate::error::Error;
+use axum::middleware::from_fn_with_state;
 use state::Service;
 use std::sync::Arc;
 use toml::Value;
@@ -60,12 +67,21 @@ pub(super) async fn run(loaded: Loaded, global: Global) -> Result<(), Error> {
     let service = Arc::new(Service::new(config.clone())?);
     let stop = super::interrupt::token();
     let handle = axum_server::Handle::new();
-    let app = edge::guarded(api::router(service.clone()), &config.serve, listening.address);
+    // The outermost layer counts what the edge turns away too.
+    let app = edge::guarded(api::router(service.clone()), &config.serve, listening.address)
+        .layer(from_fn_with_state(service.clone(), metrics::observe));
     let url = listening.url();
     let mut serving = tokio::spawn(listening.serve(app, handle.clone()));
     progress.line(&format!("bestbox listens on {url}"));
     let needs = Needs { speech: true, light: Need::AtStart, cleanup: true, intent: true, heavy: Need::OnDemand };
-    let start = Start { config, needs, channels: Channels::Average, program: program()?, notice: progress.notice() };
+    let start = Start {
+        config,
+        needs,
+        channels: Channels::Average,
+        program: program()?,
+        notice: progress.notice(),
+        upkeep: Upkeep::Kept,
+    };
     // It answers while it loads, so that whoever watches it sees what it is doing.
     let loaded = stop.run_until_cancelled(Engine::start(start)).await;
     if let Some(engine) = loaded {

@@ -61,7 +61,7 @@ pub(super) struct PlanFields {
     pub format: Option<String>,
     /// Which text the formats other than JSON carry; the best there is by default.
     #[schema(value_type = Option<TextName>)]
-    pub text: Option<String>,
+    pub text_choice: Option<String>,
 }
 
 /// Formats of an answer.
@@ -167,7 +167,7 @@ pub(super) fn format_from(form: &Form) -> Result<(Format, TextChoice), ApiError>
             Ok(format) => format,
         },
     };
-    Ok((format, form.one("text").map_or(Ok(TextChoice::Best), |value| choice("text", value))?))
+    Ok((format, form.one("text_choice").map_or(Ok(TextChoice::Best), |value| choice("text_choice", value))?))
 }
 
 impl PlanFields {
@@ -186,7 +186,7 @@ impl PlanFields {
             ("model", self.model),
             ("temperature", self.temperature.map(|value| value.to_string())),
             ("format", self.format),
-            ("text", self.text),
+            ("text_choice", self.text_choice),
         ];
         form.extend(texts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         // Entries of a list stand for themselves: no commas are looked for in them.

@@ -75,14 +75,7 @@ impl Uploads {
     /// # Errors
     /// One sentence when the folder cannot be made or is not ours.
     pub fn open(config: &ServeConfig) -> Result<Self, Error> {
-        let root = if config.data_dir.as_os_str().is_empty() {
-            let dirs = directories::ProjectDirs::from("", "", "bestbox");
-            let state =
-                dirs.and_then(|dirs| dirs.state_dir().map(Path::to_owned).or(Some(dirs.data_local_dir().to_owned())));
-            state.map_or_else(|| PathBuf::from("bestbox-data"), |dir| dir.join("serve"))
-        } else {
-            config.data_dir.clone()
-        };
+        let root = data_folder(config);
         let folder = root.join("uploads");
         private(&root).and_then(|()| private(&folder)).map_err(|e| {
             Error::Usage(format!("cannot make the private folder {}: {e}; set serve.data_dir", folder.display()))
@@ -114,6 +107,16 @@ impl Uploads {
         }
         Err(disk_full("the disk of the service is too full for this upload; try again later, or send a shorter file"))
     }
+}
+
+/// The service's folder: the configured one, or one in the platform's folder for state.
+pub(super) fn data_folder(config: &ServeConfig) -> PathBuf {
+    if !config.data_dir.as_os_str().is_empty() {
+        return config.data_dir.clone();
+    }
+    let dirs = directories::ProjectDirs::from("", "", "bestbox");
+    let state = dirs.and_then(|dirs| dirs.state_dir().map(Path::to_owned).or(Some(dirs.data_local_dir().to_owned())));
+    state.map_or_else(|| PathBuf::from("bestbox-data"), |dir| dir.join("serve"))
 }
 
 /// Reads a whole multipart body. Nothing of it is asked for before its head has been found good.

@@ -1,5 +1,6 @@
 //! A run of the pipeline that belongs to one request: its events come through a channel, and dropping it ends it.
 
+use super::drain::{self, Unfinished};
 use super::edge::Client;
 use super::state::Service;
 use super::upload::Audio;
@@ -47,25 +48,34 @@ impl Work {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
         let (events_in, events) = mpsc::unbounded_channel();
-        let (caller, client) = (client.caller, client.name.clone());
+        let (client, name) = (client.clone(), client.name.clone());
         let work = async move {
             let observer = move |event: Event<'_>| {
                 // A client that has gone wants no events; its run is being cancelled.
                 let _ = events_in.send(Happened::from(event));
             };
-            let run = Run { caller, ..Run::new(service.engine()?, &plan, &observer, &cancel) };
+            let run = Run { caller: client.caller, ..Run::new(service.engine()?, &plan, &observer, &cancel) };
             let result = match source {
                 Source::Audio(audio) => {
-                    let result = pipeline::run_audio(run, audio.input(), &audio.name).await;
-                    drop(audio);
-                    result
+                    let work = pipeline::run_audio(run, audio.input(), &audio.name);
+                    match service.ending.over.run_until_cancelled(work).await {
+                        Some(result) => result,
+                        // Nobody waits for it any more.
+                        None if cancel.is_cancelled() => Err(Error::Interrupted),
+                        None => {
+                            cancel.cancel();
+                            Err(drain::keep(&service, Unfinished { client, plan: plan.clone(), audio }).await)
+                        }
+                    }
                 }
                 Source::Text { text, name } => pipeline::run_text(run, text, &name).await,
             };
-            if let Ok(outcome) = &result
-                && service.config.serve.log_transcripts
-            {
-                tracing::info!(target: "bestbox::access", client, text = outcome.transcript.text(), "transcript");
+            if let Ok(outcome) = &result {
+                service.metrics.outcome(outcome);
+                if service.config.serve.log_transcripts {
+                    let text = outcome.transcript.text();
+                    tracing::info!(target: "bestbox::access", client = name, text, "transcript");
+                }
             }
             result
         };

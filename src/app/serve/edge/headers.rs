@@ -2,7 +2,7 @@
 
 use super::super::error::ApiError;
 use axum::body::to_bytes;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 /// Longest text of an error that a library has made.
@@ -58,6 +58,7 @@ pub(super) async fn in_our_form(response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::StatusCode;
 
     #[tokio::test]
     async fn an_error_of_a_library_gets_our_form_and_keeps_its_headers() {

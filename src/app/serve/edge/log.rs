@@ -1,6 +1,6 @@
 //! One line a request: who, what, how it ended. Neither what was said nor keys: no header, no body, no value of a query.
 
-use super::super::error::Reason;
+use super::super::metrics::Reason;
 use super::body::Passed;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request};
