@@ -2,8 +2,8 @@
 
 pub mod cli;
 pub mod fake;
-pub mod jobs;
 pub mod http;
+pub mod jobs;
 pub mod llama;
 pub mod serve;
 pub mod servers;
