@@ -3,7 +3,7 @@
 use super::notes::{Notes, ms};
 use super::{Event, Run};
 use crate::language::Lang;
-use crate::outcome::{CleanEngine, Cleaned, Cue, Style, Track};
+use crate::outcome::{CleanEngine, Cleaned, Cue, Style, Track, Warning, WarningCode};
 use crate::speech::Segment;
 use crate::text::clean::{CleanRequest, MoreFollows};
 use std::time::Instant;
@@ -53,7 +53,9 @@ pub(super) async fn write(
         };
         let (cleaned, warnings) = cleaner.clean(&request, run.cancel).await;
         clean_ms += ms(begun);
-        warnings.into_iter().for_each(|warning| notes.warn(run, warning));
+        // Why there is no model has been said.
+        let news = |warning: &Warning| without.is_none() || warning.code != WarningCode::CleanupUnavailable;
+        warnings.into_iter().filter(news).for_each(|warning| notes.warn(run, warning));
         (run.observer)(Event::Cleaned(&cleaned.track.cues));
         engine = weaker(engine, cleaned.engine);
         if let Some(to) = run.plan.translate {

@@ -51,6 +51,7 @@ pub(super) struct Metrics {
     tier_up: Family<Labels<1>, Gauge>,
     tier_restarts: Family<Labels<1>, Counter>,
     places_taken: Gauge,
+    jobs: Family<Labels<1>, Gauge>,
     models_loaded: Gauge,
     resident: Gauge,
 }
@@ -73,6 +74,7 @@ impl Metrics {
             tier_up: Family::default(),
             tier_restarts: Family::default(),
             places_taken: Gauge::default(),
+            jobs: Family::default(),
             models_loaded: Gauge::default(),
             resident: Gauge::default(),
             registry: Registry::default(),
@@ -108,6 +110,7 @@ impl Metrics {
         all.register("bestbox_tier_up", "Whether a language model serves", self.tier_up.clone());
         let help = "How often a language model has come back";
         all.register("bestbox_tier_restarts", help, self.tier_restarts.clone());
+        all.register("bestbox_jobs", "Long recordings, by where they stand", self.jobs.clone());
         all.register("bestbox_models_loaded", "Speech models in memory", self.models_loaded.clone());
         all.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, self.resident.clone());
     }
@@ -184,6 +187,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
         content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"))
 )]
 async fn metrics(State(service): State<Arc<Service>>) -> Response {
+    for (status, jobs) in service.jobs.counts().await {
+        let labels = [("status", status.name().to_owned())];
+        service.metrics.jobs.get_or_create(&labels).set(i64::try_from(jobs).unwrap_or(i64::MAX));
+    }
     ([(header::CONTENT_TYPE, FORMAT)], service.metrics.text(&service)).into_response()
 }
 

@@ -1,18 +1,24 @@
 //! The one place where sessions meet the recognisers.
 
 use super::super::edge::Client;
+use super::super::openai;
 use super::super::state::Service;
 use super::events::Failure;
-use super::session::Work;
+use super::session::{Model, Work};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::speech::{SpeechError, Transcript};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// Text of one utterance. Dropping the future ends the work within one pass of the encoder.
 pub(super) async fn recognize(service: &Service, _client: &Client, work: Work) -> Result<Transcript, Failure> {
     let engine = service.engine().map_err(|error| failure(&error))?;
     let recognizers = engine.recognizers().map_err(|error| failure(&error))?;
+    if let Some(model) = &work.model {
+        let message = format!("the model '{model}' is installed but not loaded; start the service with it");
+        return Err(Failure { kind: "invalid_request_error", code: "model_not_loaded", message, param: Some("model") });
+    }
     let text = recognizers.recognize(work.utterance, work.options, CancellationToken::new()).await;
     text.map_err(|error| failure(&error.into()))
 }
@@ -22,13 +28,14 @@ pub(super) fn has_time(service: &Service) -> bool {
     service.engine().and_then(Engine::recognizers).is_ok_and(|recognizers| recognizers.waiting() == 0)
 }
 
-/// Whether a client may name this model.
-pub(super) fn knows(service: &Service, model: &str) -> bool {
-    // OpenAI's own names stand for the configured model.
-    const ALIASES: [&str; 4] = ["whisper-1", "gpt-transcribe", "gpt-live-transcribe", "gpt-realtime-whisper"];
-    let alias = ALIASES.contains(&model)
-        || ["gpt-4o-transcribe", "gpt-4o-mini-transcribe"].iter().any(|known| model.starts_with(known));
-    alias || model == service.config.speech.model
+/// The model that a client names. Waits for the disk, on a thread of its own.
+pub(super) fn select(service: &Service, asked: &str) -> Option<Model> {
+    // OpenAI's names for models of this session alone; they stand for the configured one as the others do.
+    if ["gpt-live-transcribe", "gpt-realtime-whisper"].contains(&asked) {
+        return Some(None);
+    }
+    let looking = openai::select(&service.config, asked);
+    tokio::task::block_in_place(|| Handle::current().block_on(looking)).ok()
 }
 
 fn failure(error: &Error) -> Failure {
