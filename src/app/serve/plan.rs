@@ -153,7 +153,8 @@ pub(super) fn speech_fields(form: &Form, plan: &mut Plan) -> Result<(), ApiError
         return Err(ApiError::bad_field("keywords", format!("more than {MAX_VOCABULARY} names and terms")));
     }
     plan.model = form.one("model").map(ToOwned::to_owned).or(plan.model.take());
-    if let Some(temperature) = form.parse::<f32>("temperature")? {
+    let no_number = |_| ApiError::bad_field("temperature", "temperature is a number from 0 to 1");
+    if let Some(temperature) = form.parse::<f32>("temperature").map_err(no_number)? {
         if !(0.0..=1.0).contains(&temperature) {
             return Err(ApiError::bad_field("temperature", format!("temperature is 0 to 1, not {temperature}")));
         }
