@@ -1,5 +1,7 @@
 //! Speech: utterances out of audio, text out of utterances. Nothing in here knows HTTP, files or language models.
 
+pub mod model;
+pub mod queue;
 pub mod vad;
 pub mod whisper;
 mod whisper_align;
