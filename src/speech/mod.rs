@@ -99,6 +99,9 @@ pub enum SpeechError {
         /// What the engine said.
         why: String,
     },
+    /// A model that several callers waited for could not be loaded.
+    #[error("{0}")]
+    Load(std::sync::Arc<SpeechError>),
     /// Every recogniser thread is gone.
     #[error("the speech recogniser has stopped; start it again")]
     Stopped,
