@@ -41,6 +41,12 @@ pub enum Error {
     /// `bestbox doctor` found something that does not work.
     #[error("{problems} of these must be put right before everything works")]
     Unfit { problems: usize },
+    /// A service that listens already and cannot recognise speech yet.
+    #[error("the speech model is still being loaded; try again in a moment")]
+    Loading,
+    /// A service that ends keeps what it could not finish; the id of the job.
+    #[error("the service is ending; the recording is kept as the job {0}, which goes on when the service is back")]
+    Kept(String),
     /// Ctrl-C, or a caller that gave up.
     #[error("interrupted")]
     Interrupted,
@@ -77,7 +83,7 @@ impl Error {
                 Exit::Interrupted
             }
             Error::Audio(_) | Error::Read { .. } => Exit::Input,
-            Error::Speech(_) | Error::Unfit { .. } => Exit::Failure,
+            Error::Speech(_) | Error::Unfit { .. } | Error::Loading | Error::Kept(_) => Exit::Failure,
             Error::Model(_) | Error::Server(_) => Exit::Model,
             Error::Output(_) => Exit::Output,
             Error::Some { failed, total, worst } => {

@@ -4,6 +4,7 @@ use crate::language::{Lang, LanguageChoice};
 use crate::speech::Transcript;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// Version of the JSON that `Outcome` serialises to. Raised when a field changes meaning or goes; never for a new field.
 pub const SCHEMA: u32 = 1;
@@ -54,7 +55,7 @@ impl Default for Plan {
 }
 
 /// Whisper's task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// Text in the language spoken.
@@ -65,7 +66,7 @@ pub enum Task {
 }
 
 /// How far cleanup may go. Only `Rewrite` may change words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Style {
     /// As recognised; no language model.
@@ -80,7 +81,7 @@ pub enum Style {
 }
 
 /// What happens with the text once it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Route {
     /// Only text; no classification.
@@ -93,7 +94,7 @@ pub enum Route {
 }
 
 /// A piece of text with its time in the recording, seconds from the start of the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cue {
     /// Seconds.
     pub start: f64,
@@ -107,7 +108,7 @@ pub struct Cue {
 }
 
 /// Text made from the transcript, with the times of the transcript.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Track {
     /// The cues joined: what a person would paste.
     pub text: String,
@@ -136,7 +137,7 @@ impl Track {
 }
 
 /// What made the cleaned text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CleanEngine {
     /// Nothing was done (`verbatim`).
@@ -151,7 +152,7 @@ pub enum CleanEngine {
 }
 
 /// The cleaned text.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cleaned {
     /// What was asked for.
     pub style: Style,
@@ -163,7 +164,7 @@ pub struct Cleaned {
 }
 
 /// The intent decision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Intent {
     /// Name of the route taken.
     pub label: String,
@@ -180,7 +181,7 @@ pub struct Intent {
 }
 
 /// Who decided the intent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DecidedBy {
     /// One token of the model.
@@ -192,7 +193,7 @@ pub enum DecidedBy {
 }
 
 /// What a route does with an utterance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// The text is the result.
@@ -204,7 +205,7 @@ pub enum Action {
 }
 
 /// A model's answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Reply {
     /// The answer, thinking stripped.
     pub text: String,
@@ -219,7 +220,9 @@ pub struct Reply {
 }
 
 /// Which language model server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// 7B class: routing, cleanup, translation.
@@ -239,7 +242,7 @@ impl Tier {
 }
 
 /// Why a completion ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
     /// The model was done.
@@ -253,7 +256,7 @@ pub enum Finish {
 }
 
 /// Something after recognition that did not work; the best text so far is delivered all the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
     /// Machine-readable reason.
     pub code: WarningCode,
@@ -269,7 +272,7 @@ impl Warning {
 }
 
 /// Reason codes of warnings. Part of the public JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WarningCode {
     /// No server answered for cleanup; rules were used.
@@ -301,7 +304,7 @@ pub enum WarningCode {
 }
 
 /// Milliseconds per stage. Stages that did not run are absent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Timings {
     /// Seconds of audio.
@@ -327,7 +330,7 @@ pub struct Timings {
 }
 
 /// What was read.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SourceInfo {
     /// File name as given, `-` for standard input.
     pub name: String,
@@ -338,7 +341,7 @@ pub struct SourceInfo {
 }
 
 /// Everything that came of one recording.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Outcome {
     /// `SCHEMA`.
     pub schema: u32,

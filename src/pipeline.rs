@@ -33,6 +33,8 @@ pub enum Event<'a> {
     Opened { format: &'a str, duration: Option<f64> },
     /// Recognised up to this second of the recording.
     Progress { seconds: f64 },
+    /// The language of the recording, before its first text.
+    Language(Lang),
     /// Text was recognised.
     Segment(&'a Segment),
     /// An utterance was cleaned.

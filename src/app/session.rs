@@ -5,7 +5,7 @@ use super::{Override, interrupt};
 use crate::audio::Channels;
 use crate::cli::{OutputArgs, PlanArgs};
 use crate::config::Config;
-use crate::engine::{self, Engine, Needs, Start};
+use crate::engine::{self, Engine, Needs, Start, Upkeep};
 use crate::error::Error;
 use crate::outcome::{Plan, Task};
 use crate::output::{Color, Destination, Format, Inputs, RenderSettings, Sink, SubtitleLimits};
@@ -29,7 +29,8 @@ impl Session {
         let cancel = interrupt::token();
         let plan = plan(&config)?;
         let needs = Needs::of(&plan, &config, speech);
-        let start = Start { config, needs, channels, program: program()?, notice: progress.notice() };
+        let start =
+            Start { config, needs, channels, program: program()?, notice: progress.notice(), upkeep: Upkeep::Once };
         let engine = tokio::select! {
             engine = Engine::start(start) => engine?,
             () = cancel.cancelled() => return Err(Error::Interrupted),
@@ -83,17 +84,22 @@ pub(super) fn sink(args: &OutputArgs, config: &Config, inputs: Inputs, default: 
     };
     let otherwise = if terminal { Format::Terminal } else { Format::Text };
     let format = args.format.or(by_name).or(default).unwrap_or(otherwise);
+    let color = if terminal && std::env::var_os("NO_COLOR").is_none() { Color::Always } else { Color::Never };
+    let columns = comfy_table::Table::new().width().map_or(100, usize::from);
+    let subtitles = subtitle_limits(config);
+    let settings = RenderSettings { text: args.text, subtitles, color, columns, ..RenderSettings::default() };
+    Ok(Sink::new(destination, format, inputs, settings)?)
+}
+
+/// Layout of subtitles as configured.
+pub(in crate::app) fn subtitle_limits(config: &Config) -> SubtitleLimits {
     let limits = &config.output;
-    let subtitles = SubtitleLimits {
+    SubtitleLimits {
         columns: limits.subtitle_columns as usize,
         lines: limits.subtitle_lines as usize,
         columns_per_second: limits.subtitle_chars_per_second,
         ..SubtitleLimits::default()
-    };
-    let color = if terminal && std::env::var_os("NO_COLOR").is_none() { Color::Always } else { Color::Never };
-    let columns = comfy_table::Table::new().width().map_or(100, usize::from);
-    let settings = RenderSettings { text: args.text, subtitles, color, columns, ..RenderSettings::default() };
-    Ok(Sink::new(destination, format, inputs, settings)?)
+    }
 }
 
 /// Collects the flags that were given.

@@ -39,6 +39,8 @@ pub struct ServeConfig {
     pub tls: TlsConfig,
     /// Long recordings.
     pub jobs: JobsConfig,
+    /// Speech while it is spoken.
+    pub realtime: RealtimeConfig,
 }
 
 impl Default for ServeConfig {
@@ -60,6 +62,7 @@ impl Default for ServeConfig {
             keys: Vec::new(),
             tls: TlsConfig::default(),
             jobs: JobsConfig::default(),
+            realtime: RealtimeConfig::default(),
         }
     }
 }
@@ -113,5 +116,24 @@ impl Default for JobsConfig {
             webhook_hosts: Vec::new(),
             webhook_secret_env: "BESTBOX_WEBHOOK_SECRET".into(),
         }
+    }
+}
+
+/// `[serve.realtime]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RealtimeConfig {
+    /// Seconds after which a session is ended, whatever goes on in it.
+    pub max_session_seconds: f64,
+    /// Seconds of speech that one session may have waiting for the recogniser; more is refused.
+    pub buffer_seconds: f64,
+    /// Seconds of new audio after which an utterance that is still being spoken is looked at; 0: never.
+    pub partial_seconds: f64,
+}
+
+impl Default for RealtimeConfig {
+    fn default() -> Self {
+        // An hour is also OpenAI's limit of a session.
+        RealtimeConfig { max_session_seconds: 3600.0, buffer_seconds: 900.0, partial_seconds: 1.0 }
     }
 }

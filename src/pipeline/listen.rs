@@ -188,12 +188,15 @@ impl Heard<'_> {
             // While an utterance is recognised the decoder finds out what follows; here it needs a moment for it.
             None => drop(self.run.cancel.run_until_cancelled(self.counted.settled(self.recognised)).await),
         }
+        if let Some(lang) = part.language.filter(|_| self.transcript.language.is_none() && !part.segments.is_empty()) {
+            self.transcript.language = Some(lang);
+            (self.run.observer)(Event::Language(lang));
+        }
         for segment in &part.segments {
             (self.run.observer)(Event::Segment(segment));
         }
         (self.run.observer)(Event::Progress { seconds: done.end });
         if let Some(lang) = part.language.filter(|_| !part.segments.is_empty()) {
-            self.transcript.language.get_or_insert(lang);
             let (segments, more_follows) = (part.segments.clone(), self.counted.after(self.recognised));
             // The receiver lives as long as this: both are halves of one join.
             let _ = self.spoken.send(Spoken { utterance: Some(done.start), segments, lang, more_follows });

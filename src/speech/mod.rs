@@ -155,7 +155,7 @@ impl Utterance {
 }
 
 /// A word with its time, seconds from the start of the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Word {
     /// Seconds.
     pub start: f64,
@@ -168,7 +168,7 @@ pub struct Word {
 }
 
 /// A piece of recognised text with its time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Segment {
     /// Seconds from the start of the file.
     pub start: f64,
@@ -195,7 +195,7 @@ pub struct Segment {
 }
 
 /// A token of the text and how sure the model was of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TokenLogprob {
     /// The token as text, with its leading space. Bytes that are not a whole character by themselves are U+FFFD here.
     pub token: String,
@@ -206,7 +206,7 @@ pub struct TokenLogprob {
 }
 
 /// Recognised text of one recording.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Transcript {
     /// Language spoken, as given or as heard; `None` when nothing was said.
     pub language: Option<Lang>,

@@ -216,6 +216,12 @@ impl Recognizers {
         }
     }
 
+    /// Utterances that wait for a thread, besides those being worked on.
+    pub fn waiting(&self) -> usize {
+        let stats = self.stats();
+        stats.waiting_short + stats.waiting_long
+    }
+
     /// Language of one utterance, with its probability, by the pool's own model.
     ///
     /// # Errors

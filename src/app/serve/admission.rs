@@ -37,10 +37,9 @@ impl FromRequestParts<Arc<Service>> for Admitted {
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, ApiError> {
         if service.draining.is_cancelled() {
-            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending; try again later")
-                .code("draining")
-                .retry_after(30));
+            return Err(ApiError::draining());
         }
+        service.engine()?;
         let client = Client::from_request_parts(parts, service).await?;
         let place = service.admission.places.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{} requests are waiting already; try again shortly", service.admission.total);

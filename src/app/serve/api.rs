@@ -2,9 +2,10 @@
 
 use super::error::ApiError;
 use super::state::Service;
-use super::{health, jobs, metrics, openai, page, pipeline, realtime, text};
+use super::{drain, health, jobs, metrics, openai, page, pipeline, realtime, text};
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use std::sync::Arc;
 use utoipa::OpenApi;
@@ -45,5 +46,9 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .method_not_allowed_fallback(|| async {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take that method; see /openapi.json")
         });
+    // The last one is the outermost.
+    let router = router
+        .layer(from_fn_with_state(service.clone(), drain::gate))
+        .layer(from_fn_with_state(service.clone(), metrics::observe));
     router.with_state(service)
 }

@@ -9,16 +9,24 @@
 
 mod admission;
 mod api;
+mod body;
+mod drain;
 mod edge;
 mod error;
+mod events;
 mod form;
 mod health;
 mod jobs;
+mod lock;
 mod metrics;
 mod openai;
 mod page;
 mod pipeline;
+mod plan;
+mod problems;
 mod realtime;
+mod render;
+mod sse;
 mod state;
 mod text;
 mod upload;
@@ -30,7 +38,7 @@ use super::session::{Overrides, program};
 use crate::audio::Channels;
 use crate::cli::{Global, ServeArgs};
 use crate::config::Loaded;
-use crate::engine::{Engine, Need, Needs, Start};
+use crate::engine::{Engine, Need, Needs, Start, Upkeep};
 use crate::error::Error;
 use state::Service;
 use std::net::TcpListener;
@@ -59,22 +67,37 @@ pub(super) async fn run(loaded: Loaded, global: Global) -> Result<(), Error> {
     let listener = TcpListener::bind((host.as_str(), port)).map_err(taken)?;
     listener.set_nonblocking(true).map_err(taken)?;
     let address = listener.local_addr().map_err(taken)?;
-    let needs = Needs { speech: true, light: Need::AtStart, cleanup: true, intent: true, heavy: Need::OnDemand };
-    let notice = progress.notice();
-    let start = Start { config: config.clone(), needs, channels: Channels::Average, program: program()?, notice };
-    let engine = Engine::start(start).await?;
-    let service = Arc::new(Service::new(engine, config)?);
-    progress.line(&format!("bestbox listens on http://{address}"));
-    let handle = axum_server::Handle::new();
+    let service = Arc::new(Service::new(config.clone())?);
+    service.jobs.open().await?;
     let stop = super::interrupt::token();
-    let stopper = handle.clone();
-    let grace = std::time::Duration::from_secs_f64(service.config.serve.grace_seconds);
-    tokio::spawn(async move {
-        stop.cancelled().await;
-        stopper.graceful_shutdown(Some(grace));
-    });
+    let handle = axum_server::Handle::new();
     let app = api::router(service.clone()).into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let server = axum_server::from_tcp(listener).map_err(taken)?.handle(handle);
-    server.serve(app).await.map_err(|error| Error::Usage(format!("the service ended: {error}")))?;
+    let server = axum_server::from_tcp(listener).map_err(taken)?.handle(handle.clone());
+    let mut serving = tokio::spawn(server.serve(app));
+    progress.line(&format!("bestbox listens on http://{address}"));
+    let needs = Needs { speech: true, light: Need::AtStart, cleanup: true, intent: true, heavy: Need::OnDemand };
+    let start = Start {
+        config,
+        needs,
+        channels: Channels::Average,
+        program: program()?,
+        notice: progress.notice(),
+        upkeep: Upkeep::Kept,
+    };
+    // It answers while it loads, so that whoever watches it sees what it is doing.
+    let loaded = stop.run_until_cancelled(Engine::start(start)).await;
+    if let Some(engine) = loaded {
+        service.loaded(engine?);
+        service.jobs.start(&service);
+        progress.line("bestbox is ready");
+    }
+    tokio::select! {
+        () = stop.cancelled() => {}
+        ended = &mut serving => {
+            let why = ended.map_or_else(|panic| panic.to_string(), |ended| format!("{ended:?}"));
+            return Err(Error::Usage(format!("the service ended: {why}")));
+        }
+    }
+    drain::end(&service, &handle).await;
     Ok(())
 }

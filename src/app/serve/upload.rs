@@ -53,14 +53,7 @@ pub(super) struct Upload {
 
 impl Uploads {
     pub fn open(config: &ServeConfig) -> Result<Self, Error> {
-        let root = if config.data_dir.as_os_str().is_empty() {
-            let dirs = directories::ProjectDirs::from("", "", "bestbox");
-            let state =
-                dirs.and_then(|dirs| dirs.state_dir().map(Path::to_owned).or(Some(dirs.data_local_dir().to_owned())));
-            state.map_or_else(|| PathBuf::from("bestbox-data"), |dir| dir.join("serve"))
-        } else {
-            config.data_dir.clone()
-        };
+        let root = data_folder(config);
         let folder = root.join("uploads");
         std::fs::create_dir_all(&folder).map_err(|e| {
             Error::Usage(format!("cannot make the folder {}: {e}; set serve.data_dir", folder.display()))
@@ -72,6 +65,16 @@ impl Uploads {
     pub fn root(&self) -> &Path {
         self.folder.parent().unwrap_or(&self.folder)
     }
+}
+
+/// The service's folder: the configured one, or one in the platform's folder for state.
+pub(super) fn data_folder(config: &ServeConfig) -> PathBuf {
+    if !config.data_dir.as_os_str().is_empty() {
+        return config.data_dir.clone();
+    }
+    let dirs = directories::ProjectDirs::from("", "", "bestbox");
+    let state = dirs.and_then(|dirs| dirs.state_dir().map(Path::to_owned).or(Some(dirs.data_local_dir().to_owned())));
+    state.map_or_else(|| PathBuf::from("bestbox-data"), |dir| dir.join("serve"))
 }
 
 /// Reads a whole multipart body.

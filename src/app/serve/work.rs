@@ -1,9 +1,11 @@
 //! A run of the pipeline that belongs to one request: its events come through a channel, and dropping it ends it.
 
+use super::drain::{self, Unfinished};
 use super::edge::Client;
 use super::state::Service;
 use super::upload::Audio;
 use crate::error::Error;
+use crate::language::Lang;
 use crate::outcome::{Cue, Intent, Outcome, Plan, Warning};
 use crate::pipeline::{self, Event, Run};
 use crate::speech::{Segment, Transcript};
@@ -17,6 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(super) enum Happened {
     Opened { format: String, duration: Option<f64> },
     Progress { seconds: f64 },
+    Language(Lang),
     Segment(Segment),
     Cleaned(Vec<Cue>),
     Translated(Vec<Cue>),
@@ -45,21 +48,36 @@ impl Work {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
         let (events_in, events) = mpsc::unbounded_channel();
-        let caller = client.caller;
+        let client = client.clone();
         let work = async move {
             let observer = move |event: Event<'_>| {
                 // A client that has gone wants no events; its run is being cancelled.
                 let _ = events_in.send(Happened::from(event));
             };
-            let run = Run { caller, ..Run::new(&service.engine, &plan, &observer, &cancel) };
-            match source {
+            let run = Run { caller: client.caller, ..Run::new(service.engine()?, &plan, &observer, &cancel) };
+            let result = match source {
                 Source::Audio(audio) => {
-                    let result = pipeline::run_audio(run, audio.input(), &audio.name).await;
-                    drop(audio);
-                    result
+                    let work = pipeline::run_audio(run, audio.input(), &audio.name);
+                    match service.ending.over.run_until_cancelled(work).await {
+                        Some(result) => result,
+                        // Nobody waits for it any more.
+                        None if cancel.is_cancelled() => Err(Error::Interrupted),
+                        None => {
+                            cancel.cancel();
+                            Err(drain::keep(&service, Unfinished { client, plan: plan.clone(), audio }).await)
+                        }
+                    }
                 }
-                Source::Text { text, name } => pipeline::run_text(run, text, &name).await,
+                Source::Text { text, name } => {
+                    let work = pipeline::run_text(run, text, &name);
+                    let done = service.ending.over.run_until_cancelled(work).await;
+                    done.unwrap_or(Err(Error::Interrupted))
+                }
+            };
+            if let Ok(outcome) = &result {
+                service.metrics.outcome(outcome);
             }
+            result
         };
         Work { events, run: tokio::spawn(work), _cancel: guard }
     }
@@ -76,6 +94,7 @@ impl From<Event<'_>> for Happened {
         match event {
             Event::Opened { format, duration } => Happened::Opened { format: format.to_owned(), duration },
             Event::Progress { seconds } => Happened::Progress { seconds },
+            Event::Language(lang) => Happened::Language(lang),
             Event::Segment(segment) => Happened::Segment(segment.clone()),
             Event::Cleaned(cues) => Happened::Cleaned(cues.to_vec()),
             Event::Translated(cues) => Happened::Translated(cues.to_vec()),

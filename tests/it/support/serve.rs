@@ -62,8 +62,17 @@ impl Serve {
         self
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it can recognise speech.
     pub fn start(self) -> Served {
+        self.start_until("bestbox is ready")
+    }
+
+    /// Starts it and waits until it listens; it may still be loading.
+    pub fn start_listening(self) -> Served {
+        self.start_until("listens on ")
+    }
+
+    fn start_until(self, word: &str) -> Served {
         let hold = self.alone.then(alone);
         let mut child = Command::new(env!("CARGO_BIN_EXE_bestbox"))
             .arg("serve")
@@ -93,7 +102,7 @@ impl Serve {
         let begun = Instant::now();
         let url = loop {
             let said = log.lock().expect("log").clone();
-            if let Some(at) = said.find("listens on ") {
+            if let Some(at) = said.find("listens on ").filter(|_| said.contains(word)) {
                 let rest = &said[at + "listens on ".len()..];
                 if let Some(url) = rest.split_whitespace().next() {
                     break url.to_owned();
