@@ -168,7 +168,8 @@ STEPS = {
     "transcriptions": [formats, newer_fields, files, streaming, models, errors, busy],
     "translations": [translations],
 }
-for step in STEPS[WHAT]:
+# A single step by its name, for looking into it.
+for step in STEPS.get(WHAT) or [globals()[WHAT]]:
     began = time.monotonic()
     step()
     print(f"{step.__name__}: {time.monotonic() - began:.1f} s", flush=True)
