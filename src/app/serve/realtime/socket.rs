@@ -79,7 +79,7 @@ struct Conversation<'a> {
 }
 
 /// An utterance at the recogniser.
-type AtWork<'a> = BoxFuture<'a, (Result<Transcript, Failure>, Duration)>;
+type AtWork<'a> = BoxFuture<'a, Result<Transcript, Failure>>;
 
 impl Conversation<'_> {
     async fn run(mut self, messages: &mut SplitStream<WebSocket>) -> End {
@@ -120,9 +120,9 @@ impl Conversation<'_> {
                         None => return End::Gone,
                     }
                 }
-                Some((text, took)) = OptionFuture::from(at_work.as_mut()) => {
+                Some(text) = OptionFuture::from(at_work.as_mut()) => {
                     at_work = None;
-                    self.session.heard(text, took, Instant::now())
+                    self.session.heard(text)
                 }
                 _ = pings.tick() => {
                     if draining.is_none() && seen.elapsed() > silence {
@@ -172,13 +172,12 @@ impl Conversation<'_> {
 
     /// Gives the recogniser its next utterance.
     fn begin<'w>(&mut self, service: &'w Arc<Service>, place: &'w Admitted, draining: bool) -> Option<AtWork<'w>> {
-        let work = self.session.next_work(Instant::now())?;
+        let work = self.session.next_work()?;
         if work.part == Part::SoFar && (draining || !has_time(service)) {
             self.session.abandon();
             return None;
         }
-        let begun = Instant::now();
-        Some(async move { (recognize(service, &place.client, work).await, begun.elapsed()) }.boxed())
+        Some(recognize(service, &place.client, work).boxed())
     }
 
     /// Whether there was room.
