@@ -101,9 +101,11 @@ impl Unfinished {
         if plan.task == Task::TranslateToEnglish {
             fields.push(field("task", "translate"));
         }
-        if let LanguageChoice::Fixed(lang) = plan.language {
-            fields.push(field("language", lang.code()));
-        }
+        let language = match plan.language {
+            LanguageChoice::Fixed(lang) => lang.code(),
+            LanguageChoice::Auto => "auto",
+        };
+        fields.push(field("language", language));
         fields.extend(plan.prompt.iter().map(|prompt| field("prompt", prompt)));
         fields.extend(plan.model.iter().map(|model| field("model", model)));
         fields.extend(plan.vocabulary.iter().map(|term| field("keywords[]", term)));
@@ -117,14 +119,22 @@ fn name<T: ValueEnum>(value: &T) -> String {
 
 /// Hands a request over to the jobs: what its client is told.
 pub(super) async fn keep(service: &Service, left: Unfinished) -> Error {
-    let _ = (service, left.form());
-    Error::Interrupted
+    let form = left.form();
+    match service.jobs.adopt(&left.client, form, left.audio).await {
+        Ok(id) => Error::Kept(id),
+        Err(error) => {
+            tracing::error!(error = error.message, "a request cannot be kept as a job");
+            Error::Interrupted
+        }
+    }
 }
 
 /// Ends the service; returns when its servers have ended too.
 pub(super) async fn end(service: &Service, handle: &axum_server::Handle<SocketAddr>) {
     service.draining.cancel();
     let grace = Duration::from_secs_f64(service.config.serve.grace_seconds);
+    // Jobs keep; what they leave of the recognisers, the requests under way have.
+    service.jobs.pause().await;
     if tokio::time::timeout(grace, idle(service)).await.is_err() {
         tracing::warn!("the grace time is over; what is not finished is kept as jobs");
         service.ending.over.cancel();
@@ -141,6 +151,7 @@ pub(super) async fn end(service: &Service, handle: &axum_server::Handle<SocketAd
     };
     // Connections that somebody only watched are cut off after that.
     let _ = tokio::time::timeout(2 * FAREWELL, closed).await;
+    service.jobs.close().await;
     if let Ok(engine) = service.engine() {
         engine.stop().await;
     }

@@ -2,6 +2,7 @@
 //! codes), so that no client can make them grow.
 
 mod observe;
+mod speech;
 
 use super::state::Service;
 use crate::engine::{TierState, TierStatus};
@@ -51,7 +52,9 @@ pub(super) struct Metrics {
     tier_up: Family<Labels<1>, Gauge>,
     tier_restarts: Family<Labels<1>, Counter>,
     places_taken: Gauge,
-    models_loaded: Gauge,
+    jobs: Family<Labels<1>, Gauge>,
+    /// The recognisers.
+    pub recognition: speech::Recognition,
     resident: Gauge,
 }
 
@@ -73,7 +76,8 @@ impl Metrics {
             tier_up: Family::default(),
             tier_restarts: Family::default(),
             places_taken: Gauge::default(),
-            models_loaded: Gauge::default(),
+            jobs: Family::default(),
+            recognition: speech::Recognition::new(),
             resident: Gauge::default(),
             registry: Registry::default(),
         };
@@ -108,7 +112,8 @@ impl Metrics {
         all.register("bestbox_tier_up", "Whether a language model serves", self.tier_up.clone());
         let help = "How often a language model has come back";
         all.register("bestbox_tier_restarts", help, self.tier_restarts.clone());
-        all.register("bestbox_models_loaded", "Speech models in memory", self.models_loaded.clone());
+        all.register("bestbox_jobs", "Long recordings, by where they stand", self.jobs.clone());
+        self.recognition.register(all);
         all.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, self.resident.clone());
     }
 
@@ -149,7 +154,9 @@ impl Metrics {
         self.places_taken.set(count(service.admission.taken()));
         self.resident.set(resident_bytes().unwrap_or_default());
         if let Ok(engine) = service.engine() {
-            self.models_loaded.set(i64::from(engine.speaks()));
+            if let Ok(models) = engine.speech() {
+                self.recognition.update(models);
+            }
             for tier in [Tier::Light, Tier::Heavy] {
                 self.tier(&engine.tier_status(tier));
             }
@@ -184,6 +191,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
         content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"))
 )]
 async fn metrics(State(service): State<Arc<Service>>) -> Response {
+    for (status, jobs) in service.jobs.counts().await {
+        let labels = [("status", status.name().to_owned())];
+        service.metrics.jobs.get_or_create(&labels).set(i64::try_from(jobs).unwrap_or(i64::MAX));
+    }
     ([(header::CONTENT_TYPE, FORMAT)], service.metrics.text(&service)).into_response()
 }
 

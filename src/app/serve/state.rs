@@ -2,6 +2,7 @@
 
 use super::admission::Admission;
 use super::drain::Ending;
+use super::jobs::Jobs;
 use super::lock::DataLock;
 use super::metrics::Metrics;
 use super::upload::{Uploads, data_folder};
@@ -22,6 +23,8 @@ pub(super) struct Service {
     pub admission: Admission,
     /// Where uploads stay while they are in work.
     pub uploads: Uploads,
+    /// Long recordings.
+    pub jobs: Jobs,
     /// What Prometheus reads.
     pub metrics: Metrics,
     /// When it began.
@@ -38,12 +41,15 @@ impl Service {
     pub fn new(config: Config) -> Result<Self, Error> {
         let lock = DataLock::take(&data_folder(&config.serve))?;
         let uploads = Uploads::open(&config.serve)?;
+        uploads.purge();
         let admission = Admission::new(config.serve.max_requests);
+        let jobs = Jobs::new(&uploads, &config.serve);
         Ok(Service {
             engine: OnceLock::new(),
             config,
             admission,
             uploads,
+            jobs,
             metrics: Metrics::new(),
             started: SystemTime::now(),
             draining: CancellationToken::new(),
@@ -62,6 +68,9 @@ impl Service {
 
     /// From now on there is an engine.
     pub fn loaded(&self, engine: Engine) {
+        if let Ok(models) = engine.speech() {
+            models.watch(self.metrics.recognition.watcher());
+        }
         if self.engine.set(engine).is_err() {
             tracing::error!("a second engine for one service");
         }

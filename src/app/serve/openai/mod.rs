@@ -5,6 +5,7 @@ mod models;
 mod request;
 mod stream;
 
+pub(super) use body::VerboseJson;
 pub(super) use models::select;
 
 use super::admission::Admitted;
@@ -16,13 +17,13 @@ use super::state::Service;
 use super::upload::receive;
 use super::work::{Source, Work};
 use crate::language::Lang;
-use crate::outcome::{Outcome, Task};
+use crate::outcome::{Outcome, Plan, Task};
 use crate::output::{Answer, Format, TextChoice};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use body::{TranscriptionJson, Usage, VerboseJson, languages, logprobs, verbose};
-use request::{Asked, Body, Delivery, Logprobs, TranscriptionForm, TranslationForm, asked};
+use body::{TranscriptionJson, Usage, languages, logprobs, verbose};
+use request::{Asked, Body, Delivery, Granularities, Logprobs, TranscriptionForm, TranslationForm, asked};
 use std::sync::Arc;
 use stream::TranscriptEvent;
 use utoipa_axum::router::OpenApiRouter;
@@ -102,6 +103,12 @@ async fn translations(
 enum TranscriptionAnswer {
     Verbose(VerboseJson),
     Json(TranscriptionJson),
+}
+
+/// The outcome of a plan as `verbose_json`, with words where their times were asked for.
+pub(super) fn verbose_json(outcome: &Outcome, plan: &Plan) -> VerboseJson {
+    let times = if plan.word_times { Granularities::Both } else { Granularities::Segments };
+    verbose(outcome, plan.task, fixed(plan.language), times)
 }
 
 async fn recognise(service: Arc<Service>, place: Admitted, request: Request, task: Task) -> Result<Response, ApiError> {
