@@ -112,10 +112,7 @@ impl Conversation<'_> {
                 message = messages.next(), if draining.is_none() => {
                     seen = Instant::now();
                     match message {
-                        Some(Ok(message)) => match self.take(message) {
-                            Some(events) => events,
-                            None => return End::Gone,
-                        },
+                        Some(Ok(message)) => self.take(message),
                         Some(Err(error)) => return broken(&error),
                         None => return End::Gone,
                     }
@@ -153,20 +150,19 @@ impl Conversation<'_> {
         }
     }
 
-    /// What a message brings; none when it was the last one.
-    fn take(&mut self, message: Message) -> Option<Vec<Event>> {
+    /// What a message brings.
+    fn take(&mut self, message: Message) -> Vec<Event> {
         match message {
             Message::Text(text) if text.len() > LARGE => {
-                Some(tokio::task::block_in_place(|| self.session.take(text.as_str())))
+                tokio::task::block_in_place(|| self.session.take(text.as_str()))
             }
-            Message::Text(text) => Some(self.session.take(text.as_str())),
+            Message::Text(text) => self.session.take(text.as_str()),
             Message::Binary(_) => {
                 let message = "binary messages are not understood; send audio as base64 in input_audio_buffer.append";
-                Some(vec![Event::Error { error: Fault::new("invalid_message", message) }])
+                vec![Event::Error { error: Fault::new("invalid_message", message) }]
             }
-            // Answered by the WebSocket itself.
-            Message::Ping(_) | Message::Pong(_) => Some(Vec::new()),
-            Message::Close(_) => None,
+            // Answered by the WebSocket itself, when it is read on; after a close it then ends.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Vec::new(),
         }
     }
 
