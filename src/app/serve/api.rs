@@ -46,9 +46,5 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .method_not_allowed_fallback(|| async {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take that method; see /openapi.json")
         });
-    // The last one is the outermost.
-    let router = router
-        .layer(from_fn_with_state(service.clone(), drain::gate))
-        .layer(from_fn_with_state(service.clone(), metrics::observe));
-    router.with_state(service)
+    router.layer(from_fn_with_state(service.clone(), drain::gate)).with_state(service)
 }

@@ -41,6 +41,7 @@ impl Service {
     pub fn new(config: Config) -> Result<Self, Error> {
         let lock = DataLock::take(&data_folder(&config.serve))?;
         let uploads = Uploads::open(&config.serve)?;
+        uploads.purge();
         let admission = Admission::new(config.serve.max_requests);
         let jobs = Jobs::new(&uploads, &config.serve);
         Ok(Service {

@@ -48,7 +48,7 @@ impl Work {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
         let (events_in, events) = mpsc::unbounded_channel();
-        let client = client.clone();
+        let (client, name) = (client.clone(), client.name.clone());
         let work = async move {
             let observer = move |event: Event<'_>| {
                 // A client that has gone wants no events; its run is being cancelled.
@@ -72,6 +72,10 @@ impl Work {
             };
             if let Ok(outcome) = &result {
                 service.metrics.outcome(outcome);
+                if service.config.serve.log_transcripts {
+                    let text = outcome.transcript.text();
+                    tracing::info!(target: "bestbox::access", client = name, text, "transcript");
+                }
             }
             result
         };
