@@ -101,9 +101,11 @@ impl Unfinished {
         if plan.task == Task::TranslateToEnglish {
             fields.push(field("task", "translate"));
         }
-        if let LanguageChoice::Fixed(lang) = plan.language {
-            fields.push(field("language", lang.code()));
-        }
+        let language = match plan.language {
+            LanguageChoice::Fixed(lang) => lang.code(),
+            LanguageChoice::Auto => "auto",
+        };
+        fields.push(field("language", language));
         fields.extend(plan.prompt.iter().map(|prompt| field("prompt", prompt)));
         fields.extend(plan.model.iter().map(|model| field("model", model)));
         fields.extend(plan.vocabulary.iter().map(|term| field("keywords[]", term)));

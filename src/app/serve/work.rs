@@ -68,7 +68,11 @@ impl Work {
                         }
                     }
                 }
-                Source::Text { text, name } => pipeline::run_text(run, text, &name).await,
+                Source::Text { text, name } => {
+                    let work = pipeline::run_text(run, text, &name);
+                    let done = service.ending.over.run_until_cancelled(work).await;
+                    done.unwrap_or(Err(Error::Interrupted))
+                }
             };
             if let Ok(outcome) = &result {
                 service.metrics.outcome(outcome);

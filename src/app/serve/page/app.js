@@ -150,15 +150,17 @@ async function follow(job, focus) {
     $("result-title").textContent = view.name;
     document.title = `${view.name} · BestBox speech`;
     sound(view, path);
-    if (now.status === "finished") {
-      result.open(await json(`${path}/result?format=json`, { signal }));
-      return;
+    const known = over(now);
+    let outcome = null;
+    if (!known) {
+      result.state(now.waiting ?? "Waiting");
+      result.progress(undefined);
+      outcome = await watch(path, signal);
     }
-    if (over(now)) throw new Error(now.error?.message ?? "This recording was cancelled.");
-    result.state("Waiting");
-    result.progress(undefined);
-    const outcome = await watch(path, signal);
-    result.finish(outcome ?? (await json(`${path}/result?format=json`, { signal })));
+    // A job that failed says why; one that was cancelled has what was recognised until then.
+    outcome ??= await json(`${path}/result?format=json`, { signal });
+    if (known) result.open(outcome);
+    else result.finish(outcome);
   } catch (error) {
     if (error.name === "AbortError" || shown !== view) return;
     result.fail(error.status === 404 ? "The service has no such recording (any more)." : error.message);
@@ -167,7 +169,7 @@ async function follow(job, focus) {
   }
 }
 
-/** Takes the events of a job until it is done; comes back after a broken connection. Returns the outcome, if it came. */
+/** Takes the events of a job until it is over; comes back after a broken connection. Returns the outcome, if it came. */
 async function watch(path, signal) {
   let last = "";
   for (let failures = 0; ; failures++) {
@@ -181,9 +183,10 @@ async function watch(path, signal) {
         last = id || last;
         if (signal.aborted) return null;
         if (type === "error") throw new Refused(200, data?.error ?? data);
-        if (type === "cancelled") throw new Error("This recording was cancelled.");
+        if (type === "cancelled") return null;
         if (type === "done") return data?.outcome ?? null;
-        if (data) result.take({ ...data, type });
+        if (type === "restarted") result.restart();
+        else if (data) result.take({ ...data, type });
       }
     } catch (error) {
       if (error instanceof Refused || error.name === "AbortError") throw error;
@@ -193,9 +196,9 @@ async function watch(path, signal) {
       if (error instanceof Refused || error.name === "AbortError") throw error;
       return null;
     });
-    if (job?.status === "finished") return null;
-    if (job && over(job)) throw new Error(job.error?.message ?? "This recording was cancelled.");
+    if (job && over(job)) return null;
     if (!job) result.state("The service cannot be reached; trying again");
+    else if (job.waiting) result.state(job.waiting);
     await pause(Math.min(10000, 500 * 2 ** Math.min(failures, 5)), signal);
   }
 }
@@ -249,10 +252,9 @@ async function cancel() {
   if (!view) return;
   $("record").focus();
   if (view.id) {
-    view.abort.abort();
-    result.state("Cancelled");
-    result.progress(null);
-    await history.remove(view.id).catch((error) => problem(error.message));
+    result.state("Cancelling");
+    const path = `/v1/jobs/${encodeURIComponent(view.id)}/cancel`;
+    await request(path, { method: "POST", signal: view.abort.signal }).catch((error) => problem(error.message));
   } else if (view.kind === "text") {
     view.abort.abort();
     result.state("Cancelled");

@@ -7,13 +7,6 @@ import { json } from "./api.js";
 const DEEPEST = 6;
 const METHODS = ["get", "post", "put", "patch", "delete", "head", "options"];
 
-try {
-  show(await json("/openapi.json"));
-} catch (error) {
-  $("problem").textContent = error.message;
-}
-$("operations").setAttribute("aria-busy", "false");
-
 function show(document) {
   $("title").textContent = document.info.title;
   $("about").textContent = [document.info.description, `Version ${document.info.version}`].filter(Boolean).join("\n");
@@ -47,8 +40,8 @@ function card(document, { path, method, operation }) {
     "section",
     { class: "operation", id: anchor(method, path) },
     el("h3", {}, badge(method), el("code", {}, path)),
-    operation.summary && el("p", {}, operation.summary),
-    operation.description && operation.description !== operation.summary && el("p", { class: "prose" }, operation.description),
+    operation.summary && el("p", {}, ...marked(operation.summary)),
+    operation.description !== operation.summary && text(operation),
     ...(parameters.length ? [el("h4", {}, "Parameters"), parameterRows(document, parameters)] : []),
     ...content.flatMap(([type, media]) => [el("h4", {}, `Body: ${type}`), properties(document, media.schema, 0)]),
     el("h4", {}, "Answers"),
@@ -78,7 +71,7 @@ function answers(document, responses) {
       "div",
       {},
       el("dt", {}, el("code", {}, status)),
-      el("dd", {}, response.description, headers.length ? el("small", { class: "quiet" }, `Headers: ${headers.join(", ")}`) : null, ...bodies),
+      el("dd", {}, text(response), headers.length ? el("small", { class: "quiet" }, `Headers: ${headers.join(", ")}`) : null, ...bodies),
     );
   });
   return el("dl", { class: "rows" }, ...rows);
@@ -135,7 +128,12 @@ function nested(document, given, depth) {
   return details;
 }
 
-const text = ({ description }) => (description ? el("p", { class: "prose" }, description) : null);
+const text = ({ description }) => (description ? el("p", { class: "prose" }, ...marked(description)) : null);
+
+/** Text in which names stand between backticks. */
+function marked(text) {
+  return text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
+}
 
 function facts(schema) {
   const parts = [];
@@ -210,3 +208,10 @@ function sample(document, given) {
   const schema = merged(document, given ?? {});
   return schema.example ?? schema.default ?? schema.enum?.[0] ?? (schema.type === "integer" || schema.type === "number" ? 1 : "text");
 }
+
+try {
+  show(await json("/openapi.json"));
+} catch (error) {
+  $("problem").textContent = error.message;
+}
+$("operations").setAttribute("aria-busy", "false");

@@ -13,7 +13,7 @@ export function el(name, attributes = {}, ...children) {
     if (value === true) node.setAttribute(attribute, "");
     else if (value !== false && value != null) node.setAttribute(attribute, value);
   }
-  node.append(...children.filter((child) => child != null));
+  node.append(...children.filter((child) => child != null && child !== false && child !== ""));
   return node;
 }
 

@@ -117,7 +117,14 @@ export class History {
 /** What a job is called. */
 export const nameOf = (job) => job.file_name || "Recording";
 
+/** The newest jobs, page by page. */
 async function list(limit) {
-  const { data, has_more: more } = await json(`/v1/jobs?limit=${Math.min(limit, 100)}`);
-  return { jobs: data, more: more === true && limit < 100 };
+  const jobs = [];
+  for (;;) {
+    const wanted = Math.min(100, limit - jobs.length);
+    const after = jobs.length ? `&after=${encodeURIComponent(jobs.at(-1).id)}` : "";
+    const { data, has_more: more } = await json(`/v1/jobs?limit=${wanted}${after}`);
+    jobs.push(...data);
+    if (!more || data.length === 0 || jobs.length >= limit) return { jobs, more };
+  }
 }

@@ -80,6 +80,8 @@ export class Result {
         this.#choices();
         break;
       case "intent":
+        // An intent begins the answer anew: a job that is taken up again answers again.
+        $("reply").textContent = "";
         this.#intent(data);
         break;
       case "reply.delta":

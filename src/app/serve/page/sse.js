@@ -2,6 +2,8 @@
 
 /** Yields { type, data, id } for each event; `data` is the JSON in it. Ends when the stream does. */
 export async function* events(response) {
+  // 204: nothing more will come.
+  if (!response.body) return;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   let event = { type: "", data: [], id: "" };

@@ -1,5 +1,6 @@
 //! The messages of a session as OpenAI's clients send and expect them.
 
+use crate::speech::TokenLogprob;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -173,6 +174,8 @@ pub(super) enum Event {
         usage: Usage,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         languages: Vec<Language>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        logprobs: Option<Vec<TokenLogprob>>,
     },
     #[serde(rename = "conversation.item.input_audio_transcription.failed")]
     Failed { item_id: String, content_index: u32, error: Failure },
@@ -290,6 +293,7 @@ mod tests {
             transcript: "Hello.".into(),
             usage: Usage::Duration { seconds: 1.5 },
             languages: vec![Language { code: "en" }],
+            logprobs: None,
         };
         let json: Value = serde_json::from_str(&event.to_json()).expect("JSON");
         assert_eq!(json["type"], "conversation.item.input_audio_transcription.completed");

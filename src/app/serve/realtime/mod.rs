@@ -16,12 +16,13 @@ mod socket;
 use super::admission::Admitted;
 use super::error::{ApiError, ErrorBody};
 use super::state::Service;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection as NoUpgrade;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use session::{Opening, Rules, Session};
+use session::{Model, Opening, Rules, Session};
 use settings::Shape;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,7 +30,17 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
-    OpenApiRouter::new().routes(routes!(realtime))
+    let mut router = OpenApiRouter::new().routes(routes!(realtime));
+    // OpenAPI knows no WebSockets: to those who read the document, `get` would be a request that no plain client can
+    // make. So the path stands in the document with what it is for, and the handshake under a name of its own.
+    for item in router.get_openapi_mut().paths.paths.values_mut() {
+        if let Some(handshake) = item.get.take() {
+            (item.summary, item.description) = (handshake.summary.clone(), handshake.description.clone());
+            let handshake = serde_json::to_value(handshake).unwrap_or_default();
+            item.extensions = Some([("x-websocket-handshake", handshake)].into_iter().collect());
+        }
+    }
+    router
 }
 
 /// Largest message, bytes: 15 MiB of audio in base64 and what is around it, so that one that is a little too large still
@@ -74,15 +85,17 @@ const MAX_MESSAGE: usize = 24 << 20;
 )]
 async fn realtime(
     State(service): State<Arc<Service>>,
-    Query(query): Query<Vec<(String, String)>>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, NoUpgrade>,
     place: Result<Admitted, ApiError>,
 ) -> Result<Response, Response> {
     let upgrade = upgrade.map_err(|refusal| no_upgrade(&refusal))?.protocols(["realtime"]);
     let place = place.map_err(IntoResponse::into_response)?;
+    // An address that cannot be read asks for nothing.
+    let query = query.map(|Query(pairs)| pairs).unwrap_or_default();
     let asked = |name: &str| query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let rules = rules(&service, asked("model")).map_err(IntoResponse::into_response)?;
+    let (rules, model) = rules(&service, asked("model")).map_err(IntoResponse::into_response)?;
     let older = is_older(&headers, &upgrade);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let opening = Opening {
@@ -90,7 +103,7 @@ async fn realtime(
         older: older && asked("intent") == Some("transcription"),
         expires_at: (now + service.config.serve.realtime.max_session_seconds) as u64,
     };
-    let session = Session::new(opening, rules)
+    let session = Session::new(opening, rules, model)
         .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response())?;
     let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
     Ok(upgrade.on_upgrade(move |socket| socket::run(socket, service, place, session)))
@@ -102,26 +115,27 @@ fn is_older(headers: &HeaderMap, upgrade: &WebSocketUpgrade) -> bool {
     beta || upgrade.requested_protocols().any(|protocol| protocol.as_bytes() == b"openai-beta.realtime-v1")
 }
 
-fn rules(service: &Arc<Service>, model: Option<&str>) -> Result<Rules, ApiError> {
+fn rules(service: &Arc<Service>, model: Option<&str>) -> Result<(Rules, Model), ApiError> {
     let plan = crate::app::session::plan(&service.config)?;
     // Models of whole conversations stand in the address of clients that only want the text of them.
-    let conversational = |model: &&str| model.starts_with("gpt-") && model.contains("realtime");
-    let model = model.filter(|model| !model.is_empty()).filter(|model| !conversational(model));
-    if let Some(model) = model.filter(|model| !recognize::knows(service, model)) {
-        let message = format!("the model '{model}' is not here; GET /v1/models lists those that are");
-        return Err(ApiError::new(StatusCode::NOT_FOUND, message).param("model").code("model_not_found"));
-    }
+    let conversational = |model: &str| model.starts_with("gpt-") && model.contains("realtime");
+    let name = model.filter(|model| !model.is_empty() && !conversational(model)).unwrap_or("whisper-1");
+    let model = recognize::select(service, name).ok_or_else(|| {
+        let message = "the model in the address does not exist here; GET /v1/models lists those that do";
+        ApiError::new(StatusCode::NOT_FOUND, message).param("model").code("model_not_found")
+    })?;
     let limits = &service.config.serve.realtime;
     let engine = service.engine()?;
     let weak = Arc::downgrade(service);
-    Ok(Rules {
+    let rules = Rules {
         vad: engine.vad_settings(),
         options: engine.speech_options(&plan),
         buffer: limits.buffer_seconds,
         partial: limits.partial_seconds,
-        model: model.unwrap_or("whisper-1").to_owned(),
-        knows: Box::new(move |model| weak.upgrade().is_some_and(|service| recognize::knows(&service, model))),
-    })
+        model: name.to_owned(),
+        select: Box::new(move |model| recognize::select(weak.upgrade()?.as_ref(), model)),
+    };
+    Ok((rules, model))
 }
 
 fn no_upgrade(refusal: &NoUpgrade) -> Response {

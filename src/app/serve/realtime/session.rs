@@ -17,7 +17,7 @@ use super::settings::{Settings, Shape, Turns};
 use crate::audio::SPEECH_RATE;
 use crate::language::Lang;
 use crate::speech::vad::{Segmenter, VadSettings};
-use crate::speech::{SpeechOptions, Transcript, Utterance};
+use crate::speech::{SpeechOptions, TokenLogprob, Transcript, Utterance};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -39,9 +39,12 @@ pub(super) struct Rules {
     pub partial: f64,
     /// Model of a session that names none.
     pub model: String,
-    /// Whether there is a model of that name.
-    pub knows: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// The model of that name, if there is one.
+    pub select: Box<dyn Fn(&str) -> Option<Model> + Send + Sync>,
 }
+
+/// A model as the engine knows it; `None`: the configured one.
+pub(super) type Model = Option<String>;
 
 /// How a session begins.
 pub(super) struct Opening {
@@ -56,7 +59,7 @@ pub(super) struct Opening {
 #[derive(Debug)]
 pub(super) struct Work {
     pub utterance: Utterance,
-    pub model: String,
+    pub model: Model,
     pub options: SpeechOptions,
     pub part: Part,
 }
@@ -76,6 +79,7 @@ pub(super) struct Session {
     opening: Opening,
     rules: Rules,
     settings: Settings,
+    model: Model,
     intake: Intake,
     segmenter: Segmenter,
     /// Samples so far.
@@ -105,6 +109,8 @@ struct Spoken {
     /// Utterances without text so far.
     missing: usize,
     languages: Vec<Lang>,
+    /// When the client asked for them.
+    logprobs: Option<Vec<TokenLogprob>>,
     failure: Option<Failure>,
     /// Seconds, once committed.
     seconds: f64,
@@ -113,11 +119,11 @@ struct Spoken {
 }
 
 impl Session {
-    /// A session in which nothing was said.
+    /// A session in which nothing was said, with the model `rules.model`, which is `model` to the engine.
     ///
     /// # Errors
     /// None in practice: the default format can be resampled.
-    pub fn new(opening: Opening, rules: Rules) -> Result<Self, IntakeError> {
+    pub fn new(opening: Opening, rules: Rules, model: Model) -> Result<Self, IntakeError> {
         let settings = Settings::new(rules.model.clone());
         let segmenter = Segmenter::new(settings.turns.vad(rules.vad));
         Ok(Session {
@@ -126,6 +132,7 @@ impl Session {
             intake: Intake::new(settings.format)?,
             segmenter,
             settings,
+            model,
             rules,
             clock: 0,
             origin: 0,
@@ -206,6 +213,9 @@ impl Session {
                 spoken.missing -= 1;
                 let language = heard.language.filter(|language| !spoken.languages.contains(language));
                 spoken.languages.extend(language);
+                if let Some(logprobs) = &mut spoken.logprobs {
+                    logprobs.extend(heard.segments.iter().flat_map(|segment| segment.token_logprobs.iter().cloned()));
+                }
                 spoken.told.settle(&heard.text(), joint(&heard))
             }
             (Part::Whole, Err(failure)) => {
@@ -231,12 +241,12 @@ impl Session {
 
     fn update(&mut self, session: &Value, older: bool, events: &mut Vec<Event>) -> Result<(), Fault> {
         let (next, shape) = self.settings.updated(session, &self.rules.model)?;
-        if let Some(model) = next.transcription.as_ref().map(|set| &set.model) {
-            if !(self.rules.knows)(model) {
-                let message = format!("the model '{model}' is not here; GET /v1/models lists those that are");
-                return Err(Fault::new("model_not_found", message).param("session.audio.input.transcription.model"));
-            }
-        }
+        let model = next.transcription.as_ref().map(|set| (self.rules.select)(&set.model).ok_or(&set.model));
+        let model = model.transpose().map_err(|model| {
+            let shown: String = model.chars().take(64).collect();
+            let message = format!("the model '{shown}' does not exist here; GET /v1/models lists those that do");
+            Fault::new("model_not_found", message).param("session.audio.input.transcription.model")
+        })?;
         if next.format != self.intake.format() {
             self.flush(&next, events)?;
         }
@@ -252,6 +262,7 @@ impl Session {
             self.begin_anew();
         }
         self.settings = next;
+        self.model = model.flatten();
         self.opening.shape = if older { Shape::Flat } else { shape };
         let session = self.view();
         events.push(if older { Event::OlderUpdated { session } } else { Event::Updated { session } });
@@ -371,8 +382,9 @@ impl Session {
 
     /// With the settings of now, whatever is set later.
     fn work(&self, utterance: Utterance, part: Part) -> Option<Work> {
-        let set = self.settings.transcription.as_ref()?;
-        Some(Work { utterance, model: set.model.clone(), options: set.options(&self.rules.options), part })
+        let mut options = self.settings.transcription.as_ref()?.options(&self.rules.options);
+        options.token_logprobs = part == Part::Whole && self.settings.logprobs;
+        Some(Work { utterance, model: self.model.clone(), options, part })
     }
 
     /// The audio of `item` is complete.
@@ -407,6 +419,7 @@ impl Session {
                     transcript: item.told.text().to_owned(),
                     usage: Usage::Duration { seconds: item.seconds },
                     languages: item.languages.iter().map(|language| Language { code: language.code() }).collect(),
+                    logprobs: item.logprobs,
                 },
             });
         }
@@ -437,6 +450,7 @@ impl Session {
             told: Told::default(),
             missing: 0,
             languages: Vec::new(),
+            logprobs: self.settings.logprobs.then(Vec::new),
             failure: None,
             seconds: 0.0,
             wanted: self.settings.transcription.is_some(),
@@ -471,3 +485,6 @@ impl Session {
 fn no_audio(error: &IntakeError) -> Fault {
     Fault::new("invalid_value", error.to_string()).param("audio")
 }
+
+#[cfg(test)]
+mod tests;
