@@ -190,6 +190,11 @@ impl Engine {
         settings::vad(&self.config)
     }
 
+    /// Voice detection for one run.
+    pub(crate) fn cutting(&self, plan: &Plan) -> VadSettings {
+        settings::cutting(self.vad_settings(), plan.cutting)
+    }
+
     pub(crate) fn speech_options(&self, plan: &Plan) -> SpeechOptions {
         settings::speech_options(plan)
     }

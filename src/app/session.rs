@@ -7,7 +7,7 @@ use crate::cli::{OutputArgs, PlanArgs};
 use crate::config::Config;
 use crate::engine::{self, Engine, Needs, Start, Upkeep};
 use crate::error::Error;
-use crate::outcome::{Plan, Task};
+use crate::outcome::{Cutting, Plan, Task};
 use crate::output::{Color, Destination, Format, Inputs, RenderSettings, Sink, SubtitleLimits};
 use clap::ValueEnum;
 use std::io::IsTerminal;
@@ -59,6 +59,7 @@ pub(in crate::app) fn plan(config: &Config) -> Result<Plan, Error> {
         model: None,
         temperature: 0.0,
         token_logprobs: false,
+        cutting: Cutting::default(),
     })
 }
 

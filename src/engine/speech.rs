@@ -431,3 +431,6 @@ fn changed(path: &Path) -> u64 {
     let since = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
     since.map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,6 +132,7 @@ impl From<Error> for ApiError {
             Error::Model(ModelError::NoRoom { .. }) => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("model_busy").retry_after(10)
             }
+            Error::Model(ModelError::TooLarge { .. }) => ApiError::bad_field("model", message).code("model_too_large"),
             Error::Model(_) => ApiError::bad_field("model", message).code("model_not_found"),
             _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }

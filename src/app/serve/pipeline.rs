@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::events::RunEvent;
 use super::form::Form;
 use super::openai::select;
-use super::plan::{FormatName, PlanFields, TextName, format_from, plan_from};
+use super::plan::{FormatName, PlanFields, SpeechTask, TextName, format_from, plan_from};
 use super::problems::Problems;
 use super::render::{self, Carry, rendered};
 use super::sse;
@@ -48,6 +48,8 @@ struct PipelineForm {
     /// Language spoken, a code or an English name; `auto`: heard.
     #[schema(example = "en")]
     language: Option<String>,
+    /// Whisper's own task: text in the language spoken, or in English.
+    task: Option<SpeechTask>,
     /// Text before the recording, for Whisper.
     #[schema(max_length = 20000)]
     prompt: Option<String>,

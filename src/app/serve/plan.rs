@@ -6,7 +6,7 @@ use super::form::Form;
 use crate::app::session;
 use crate::config::Config;
 use crate::language::{Lang, LanguageChoice};
-use crate::outcome::{Plan, Route, Style};
+use crate::outcome::{Plan, Route, Style, Task};
 use crate::output::{Format, TextChoice};
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -39,6 +39,9 @@ pub(super) struct PlanFields {
     /// Language spoken, a code or an English name; `auto`: heard.
     #[schema(example = "en")]
     pub language: Option<String>,
+    /// Whisper's own task: text in the language spoken, or in English.
+    #[schema(value_type = Option<SpeechTask>)]
+    pub task: Option<String>,
     /// Text before the recording, for Whisper: names, spelling, style.
     #[schema(max_length = 20000)]
     pub prompt: Option<String>,
@@ -62,6 +65,14 @@ pub(super) struct PlanFields {
     /// Which text the formats other than JSON carry; the best there is by default.
     #[schema(value_type = Option<TextName>)]
     pub text_choice: Option<String>,
+}
+
+/// What Whisper makes of speech.
+#[derive(Clone, Copy, ToSchema, ValueEnum)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum SpeechTask {
+    Transcribe,
+    Translate,
 }
 
 /// Formats of an answer.
@@ -107,6 +118,12 @@ pub(super) fn plan_from(form: &Form, config: &Config) -> Result<Plan, ApiError> 
     }
     if let Some(value) = form.one("route") {
         plan.route = choice::<Route>("route", value)?;
+    }
+    if let Some(value) = form.one("task") {
+        plan.task = match choice("task", value)? {
+            SpeechTask::Transcribe => Task::Transcribe,
+            SpeechTask::Translate => Task::TranslateToEnglish,
+        };
     }
     speech_fields(form, &mut plan)?;
     if form.one("word_times").is_some() {
@@ -181,6 +198,7 @@ impl PlanFields {
             ("translate_to", self.translate_to),
             ("route", self.route),
             ("language", self.language),
+            ("task", self.task),
             ("prompt", self.prompt),
             ("word_times", self.word_times.map(|value| value.to_string())),
             ("model", self.model),
@@ -255,6 +273,7 @@ mod tests {
             ("to", "German"),
             ("route", "text"),
             ("language", "en"),
+            ("task", "translate"),
             ("prompt", "Names."),
             ("keywords[]", "Doe, Jane"),
             ("keywords[]", "BestBox"),
@@ -264,11 +283,12 @@ mod tests {
         ]);
         let json = plan(&[(
             "plan",
-            r#"{"style":"tidy","translate_to":"de","route":"text","language":"english","prompt":"Names.",
+            r#"{"style":"tidy","translate_to":"de","route":"text","language":"english","task":"translate","prompt":"Names.",
             "vocabulary":["Doe, Jane","BestBox"],"word_times":true,"model":"tiny","temperature":0.5}"#,
         )]);
         let expected = Plan {
             language: LanguageChoice::Fixed(Lang::ENGLISH),
+            task: Task::TranslateToEnglish,
             word_times: true,
             clean: Style::Tidy,
             translate: "de".parse().ok(),
@@ -288,7 +308,8 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_is_named() {
-        let cases: [(&str, &str, &str); 9] = [
+        let cases: [(&str, &str, &str); 10] = [
+            ("task", "summarise", "task"),
             ("cleanup", "sparkling", "cleanup"),
             ("style", "sparkling", "style"),
             ("to", "klingon", "to"),

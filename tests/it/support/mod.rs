@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod fake;
+pub mod http;
 pub mod jobs;
 pub mod llama;
 pub mod serve;

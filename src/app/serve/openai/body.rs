@@ -258,8 +258,8 @@ mod tests {
 
     #[test]
     fn compression_ratio_is_whispers() {
-        // python3 -c "import zlib; t=('ha '*100).encode(); print(len(t), len(zlib.compress(t)))"  ->  300 13
-        assert!((20.0..26.0).contains(&compression_ratio(&"ha ".repeat(100))));
+        // python3 -c "import zlib; t=('ha '*100).encode(); print(len(t), len(zlib.compress(t)))"  ->  300 15
+        assert!((17.0..23.0).contains(&compression_ratio(&"ha ".repeat(100))));
         let plain = compression_ratio("The stale smell of old beer lingers.");
         assert!((0.7..1.0).contains(&plain), "{plain}");
         assert_eq!(compression_ratio(""), 0.0);

@@ -6,7 +6,7 @@ use crate::app::serve::plan::{self, fixed, speech_fields};
 use crate::app::session;
 use crate::config::Config;
 use crate::language::LanguageChoice;
-use crate::outcome::{Plan, Route, Style, Task};
+use crate::outcome::{Cutting, Plan, Route, Style, Task};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use utoipa::ToSchema;
@@ -177,7 +177,7 @@ pub(super) fn asked(form: &Form, task: Task, config: &Config) -> Result<Asked, A
     let body = includes(form, granularities(form, body)?)?;
     plan.word_times = matches!(body, Body::Verbose(Granularities::Words | Granularities::Both));
     plan.token_logprobs = body == Body::Json(Logprobs::Include);
-    chunking(form)?;
+    plan.cutting = chunking(form)?;
     let delivery = if form.flag("stream")? { Delivery::Stream } else { Delivery::AtOnce };
     if delivery == Delivery::Stream && !matches!(body, Body::Json(_) | Body::Text) {
         return Err(ApiError::bad_field("stream", "stream needs response_format json or text"));
@@ -253,8 +253,9 @@ struct ServerVad {
     _others: std::collections::BTreeMap<String, IgnoredAny>,
 }
 
-/// Recordings are always cut where the speaker pauses, so `auto` asks for what is done anyway.
-fn chunking(form: &Form) -> Result<(), ApiError> {
+/// Recordings are always cut where the speaker pauses, so `auto` asks for what is done anyway. Numbers are taken over:
+/// both detectors score frames from 0 to 1.
+fn chunking(form: &Form) -> Result<Cutting, ApiError> {
     const FIELD: &str = "chunking_strategy";
     let bad = |why: String| ApiError::bad_field(FIELD, format!("{FIELD}: {why}"));
     let part = |name: &str| form.one(&format!("{FIELD}[{name}]"));
@@ -263,7 +264,7 @@ fn chunking(form: &Form) -> Result<(), ApiError> {
     };
     let bracketed = form.0.iter().any(|(name, _)| name.starts_with("chunking_strategy["));
     let vad = match form.one(FIELD) {
-        Some("auto") => return Ok(()),
+        Some("auto") => return Ok(Cutting::default()),
         Some(json) => serde_json::from_str::<ServerVad>(json)
             .map_err(|error| bad(format!("it is 'auto' or a JSON object of type server_vad: {error}")))?,
         None if bracketed => ServerVad {
@@ -273,7 +274,7 @@ fn chunking(form: &Form) -> Result<(), ApiError> {
             prefix_padding_ms: number("prefix_padding_ms")?,
             ..ServerVad::default()
         },
-        None => return Ok(()),
+        None => return Ok(Cutting::default()),
     };
     if vad.kind != "server_vad" {
         return Err(bad(format!("its type is server_vad, not '{}'", vad.kind)));
@@ -288,5 +289,95 @@ fn chunking(form: &Form) -> Result<(), ApiError> {
             return Err(bad(format!("{name} is 0 to 60000 milliseconds")));
         }
     }
-    Ok(())
+    let seconds = |ms: Option<f64>| ms.map(|ms| ms / 1000.0);
+    Ok(Cutting {
+        threshold: vad.threshold.map(|threshold| threshold as f32),
+        pause: seconds(vad.silence_duration_ms),
+        pad: seconds(vad.prefix_padding_ms),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::language::Lang;
+
+    fn read(fields: &[(&str, &str)]) -> Result<Asked, ApiError> {
+        let model = [("model", "whisper-1")];
+        let fields = model.iter().chain(fields).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        asked(&Form(fields.collect()), Task::Transcribe, &Config::default())
+    }
+
+    #[test]
+    fn no_language_model_has_a_hand_in_it() {
+        let mut config = Config::default();
+        (config.cleanup.style, config.translation.to) = (Style::Rewrite, "de".into());
+        let form = Form(vec![("model".into(), "whisper-1".into()), ("cleanup".into(), "rewrite".into())]);
+        let plan = asked(&form, Task::Transcribe, &config).unwrap().plan;
+        assert_eq!((plan.clean, plan.route, plan.translate), (Style::Verbatim, Route::Text, None));
+    }
+
+    #[test]
+    fn times_and_probabilities_only_where_openai_has_them() {
+        let verbose = ("response_format", "verbose_json");
+        let body = |fields: &[(&str, &str)]| read(fields).map(|asked| (asked.body, asked.plan.word_times)).ok();
+        let word = ("timestamp_granularities[]", "word");
+        assert_eq!(body(&[verbose]), Some((Body::Verbose(Granularities::Segments), false)));
+        assert_eq!(body(&[word, verbose]), Some((Body::Verbose(Granularities::Words), true)));
+        let both = [word, verbose, ("timestamp_granularities[]", "segment")];
+        assert_eq!(body(&both), Some((Body::Verbose(Granularities::Both), true)));
+        assert_eq!(body(&[word]), None);
+        assert!(read(&[("include[]", "logprobs")]).unwrap().plan.token_logprobs);
+        assert_eq!(body(&[("include[]", "logprobs"), verbose]), None);
+    }
+
+    #[test]
+    fn several_languages_leave_the_choice_to_the_recording() {
+        let language = |fields: &[(&str, &str)]| read(fields).unwrap().plan.language;
+        let (de, fr) = (("languages[]", "de"), ("languages[]", "french"));
+        assert_eq!(language(&[de]), LanguageChoice::Fixed("de".parse().unwrap()));
+        assert_eq!(language(&[de, fr]), LanguageChoice::Auto);
+        assert_eq!(language(&[("language", "en"), de, fr]), LanguageChoice::Fixed(Lang::ENGLISH));
+    }
+
+    #[test]
+    fn chunking_as_json_and_in_brackets() {
+        let json = r#"{"type":"server_vad","threshold":0.4,"silence_duration_ms":500,"new":[1]}"#;
+        let bracketed = [
+            ("chunking_strategy[type]", "server_vad"),
+            ("chunking_strategy[threshold]", "0.4"),
+            ("chunking_strategy[silence_duration_ms]", "500"),
+        ];
+        let expected = Cutting { threshold: Some(0.4), pause: Some(0.5), pad: None };
+        assert_eq!(read(&[("chunking_strategy", json)]).unwrap().plan.cutting, expected);
+        assert_eq!(read(&bracketed).unwrap().plan.cutting, expected);
+        assert_eq!(read(&[("chunking_strategy", "auto")]).unwrap().plan.cutting, Cutting::default());
+        for bad in ["none", "{}", r#"{"type":"x"}"#, r#"{"type":"server_vad","threshold":1.5}"#] {
+            let error = read(&[("chunking_strategy", bad)]).expect_err(bad);
+            assert_eq!((error.status.as_u16(), error.param.as_deref()), (400, Some("chunking_strategy")));
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_named() {
+        let cases = [
+            ("response_format", "diarized_json", "response_format"),
+            ("response_format", "xml", "response_format"),
+            ("temperature", "1.5", "temperature"),
+            ("language", "klingon", "language"),
+            ("languages[]", "klingon", "languages"),
+            ("timestamp_granularities[]", "syllable", "timestamp_granularities"),
+            ("include[]", "everything", "include"),
+            ("stream", "perhaps", "stream"),
+        ];
+        for (name, value, param) in cases {
+            let error = read(&[(name, value)]).expect_err(name);
+            assert_eq!((error.status.as_u16(), error.param.as_deref()), (400, Some(param)), "{name}={value}");
+        }
+        assert_eq!(
+            read(&[("stream", "true"), ("response_format", "srt")]).unwrap_err().param.as_deref(),
+            Some("stream")
+        );
+        assert!(read(&[("known_speaker_names[]", "Ann"), ("colour", "blue")]).is_ok(), "unknown fields are ignored");
+    }
 }
