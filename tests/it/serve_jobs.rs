@@ -309,3 +309,36 @@ fn text_comes_while_the_job_runs() {
     follower.wait().expect("curl ends");
     service.delete(&format!("/v1/jobs/{id}")).expect(200);
 }
+
+#[test]
+fn a_job_of_another_key_is_not_there() {
+    use sha2::Digest;
+    let entry = |name: &str| {
+        let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{{name=\"{name}\",sha256=\"{hash}\"}}")
+    };
+    let service = serve()
+        .set("light.manage=false")
+        .set("light.base_url=http://127.0.0.1:9")
+        .set(&format!("serve.keys=[{},{}]", entry("alice"), entry("bob")))
+        .start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = recording(folder.path(), 2);
+    service.post_job(&file, &[]).expect(401);
+    let (alice, bob) = ("Authorization: Bearer alice", "Authorization: Bearer bob");
+    let job = service.post_job(&file, &["-H", alice, "-H", "Idempotency-Key: same"]).expect(202).json();
+    let id = job["id"].as_str().expect("an id");
+    let ask = |who: &str, method: &str, path: &str| {
+        curl(&["-X", method, "-H", who, &format!("{}/v1/jobs{path}", service.url)])
+    };
+    for path in ["", "/result", "/audio", "/events"] {
+        ask(bob, "GET", &format!("/{id}{path}")).expect(404);
+    }
+    ask(bob, "DELETE", &format!("/{id}")).expect(404);
+    ask(bob, "POST", &format!("/{id}/cancel")).expect(404);
+    assert_eq!(ask(bob, "GET", "").expect(200).json()["data"].as_array().map(Vec::len), Some(0));
+    let own = service.post_job(&file, &["-H", bob, "-H", "Idempotency-Key: same"]).expect(202).json();
+    assert_ne!(own["id"], job["id"], "a key of one client says nothing of another's");
+    assert_eq!(ask(alice, "GET", &format!("/{id}")).expect(200).json()["id"], job["id"]);
+    assert_eq!(ask(alice, "GET", "").expect(200).json()["data"].as_array().map(Vec::len), Some(1));
+}
