@@ -4,18 +4,18 @@
 mod keep;
 mod prompts;
 mod settings;
+mod shelf;
+mod speech;
 mod tiers;
 
 use crate::agent::Agent;
 use crate::audio::{Channels, DecodeSettings};
 use crate::config::Config;
 use crate::error::Error;
-use crate::models::{self, Role, Store};
+use crate::models::{self, Store};
 use crate::outcome::*;
 use crate::speech::SpeechOptions;
 use crate::speech::vad::VadSettings;
-use crate::speech::whisper::Model;
-use crate::speech::worker::Recognizers;
 use crate::text::clean::Cleaner;
 use crate::text::intent::{self, Classifier, RouteSet};
 use crate::text::translate::Translator;
@@ -25,6 +25,7 @@ use tiers::TierSet;
 use tokio_util::sync::CancellationToken;
 
 pub use settings::{llama_server, vocabulary_words};
+pub use speech::{InstalledModel, Lease, LoadState, LoadedModel, SpeechModels, Unloaded};
 pub use tiers::{TierState, TierStatus};
 
 /// Told what is being loaded or started, for things that take more than a moment.
@@ -88,7 +89,7 @@ pub enum Upkeep {
 pub struct Engine {
     config: Config,
     channels: Channels,
-    recognizers: Option<Recognizers>,
+    speech: Option<SpeechModels>,
     tiers: TierSet,
     routes: Arc<RouteSet>,
     decoder: PathBuf,
@@ -123,15 +124,15 @@ impl Engine {
             &routes,
             keep::Context { store: store.clone(), program: program.clone(), notice: notice.clone(), upkeep },
         );
-        let recognizers = if needs.speech {
-            let settings = config.clone();
-            let load = move || load_speech(&settings, &store, &notice);
-            let loaded = tokio::task::spawn_blocking(load).await;
-            Some(loaded.map_err(|panic| Error::Usage(format!("loading the speech model failed: {panic}")))??)
+        let speech = if needs.speech {
+            notice(&format!("loading the speech model {}", config.speech.model));
+            let models = SpeechModels::new(&config, &store)?;
+            models.preload().await?;
+            Some(models)
         } else {
             None
         };
-        Ok(Engine { config, channels, recognizers, tiers, routes, decoder: program })
+        Ok(Engine { config, channels, speech, tiers, routes, decoder: program })
     }
 
     /// The configuration in force.
@@ -155,7 +156,7 @@ impl Engine {
 
     /// Whether this engine can recognise speech.
     pub fn speaks(&self) -> bool {
-        self.recognizers.is_some()
+        self.speech.is_some()
     }
 
     /// How a tier is at this moment. Never waits.
@@ -168,9 +169,12 @@ impl Engine {
         self.tiers.stop().await;
     }
 
-    /// The recogniser threads.
-    pub(crate) fn recognizers(&self) -> Result<&Recognizers, Error> {
-        self.recognizers.as_ref().ok_or_else(|| Error::Usage("this engine was started without a speech model".into()))
+    /// The speech models.
+    ///
+    /// # Errors
+    /// When this engine was started without speech.
+    pub fn speech(&self) -> Result<&SpeechModels, Error> {
+        self.speech.as_ref().ok_or_else(|| Error::Usage("this engine was started without a speech model".into()))
     }
 
     /// How many utterances are recognised at once.
@@ -277,11 +281,4 @@ impl Engine {
             Err(error) => unavailable(error.to_string()),
         }
     }
-}
-
-fn load_speech(config: &Config, store: &Store, notice: &Notice) -> Result<Recognizers, Error> {
-    notice(&format!("loading the speech model {}", config.speech.model));
-    let path = store.resolve(&config.speech.model, Role::Whisper)?;
-    let model = Model::load(&settings::model(config, path))?;
-    Ok(Recognizers::start(model, settings::pool(config))?)
 }

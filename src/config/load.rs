@@ -6,8 +6,15 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Environment variables that begin with `BESTBOX_` and are not configuration keys.
-const OTHER_VARIABLES: [&str; 6] =
-    ["BESTBOX_CACHE", "BESTBOX_CONFIG", "BESTBOX_LOG", "BESTBOX_LOG_FORMAT", "BESTBOX_LONG", "BESTBOX_LLAMA_FLAGS"];
+const OTHER_VARIABLES: [&str; 7] = [
+    "BESTBOX_CACHE",
+    "BESTBOX_CONFIG",
+    "BESTBOX_LOG",
+    "BESTBOX_LOG_FORMAT",
+    "BESTBOX_LONG",
+    "BESTBOX_LLAMA_FLAGS",
+    "BESTBOX_WEBHOOK_SECRET",
+];
 
 /// Tables whose keys are the user's own.
 const FREE_TABLES: [&str; 1] = ["cleanup.replacements"];

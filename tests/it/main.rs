@@ -41,6 +41,7 @@ mod serve_tiers;
 mod serve_uploads;
 mod servers_faults;
 mod servers_real;
+mod speech_again;
 mod speech_pool;
 mod speech_silence;
 mod speech_support;

@@ -14,14 +14,14 @@ use std::time::Duration;
 fn the_life_of_a_job() {
     let service = serve().set("light.manage=false").set("light.base_url=http://127.0.0.1:9").start();
     let folder = tempfile::tempdir().expect("a folder");
-    let file = recording(folder.path(), 20);
+    let file = recording(folder.path(), 12);
 
     // Taken at once.
     let answer = service.post_job(&file, &["-F", "timestamp_granularities[]=word", "-F", "unknown=1"]).expect(202);
     let job = answer.json();
     let id = job["id"].as_str().expect("an id").to_owned();
     assert!(answer.head.contains(&format!("location: /v1/jobs/{id}")), "{}", answer.head);
-    assert_eq!(job["file_name"], "talk 20.wav");
+    assert_eq!(job["file_name"], "talk 12.wav");
     assert_eq!(job["bytes"].as_u64(), Some(std::fs::metadata(&file).expect("the file").len()));
 
     // Not there yet: 409 with how far it is.
@@ -43,7 +43,7 @@ fn the_life_of_a_job() {
     let job = service.job_over(&id);
     assert_eq!(job["status"], "finished", "{job}");
     assert_eq!(job["format"], "wav/pcm_s16le");
-    assert!((job["progress"]["seconds"].as_f64().expect("seconds") - 20.0).abs() < 0.1, "{job}");
+    assert!((job["progress"]["seconds"].as_f64().expect("seconds") - 12.0).abs() < 0.1, "{job}");
     assert!(job["started_at"].as_i64() >= job["created_at"].as_i64() && job["finished_at"].is_i64(), "{job}");
 
     // Whoever comes late sees the same; whoever comes back sees the rest; at the end there is nothing.
@@ -57,7 +57,7 @@ fn the_life_of_a_job() {
 
     // The result in every format.
     let outcome = service.outcome(&id);
-    assert_eq!(outcome["source"]["name"], "talk 20.wav");
+    assert_eq!(outcome["source"]["name"], "talk 12.wav");
     let segments = outcome["transcript"]["segments"].as_array().expect("segments");
     let told: Vec<&Value> = seen.iter().filter(|event| event.1 == "segment").map(|event| &event.2["text"]).collect();
     assert_eq!(told, segments.iter().map(|segment| &segment["text"]).collect::<Vec<_>>());
@@ -74,7 +74,7 @@ fn the_life_of_a_job() {
         ("tsv", "start\tend\ttext"),
         ("csv", "start,end,text"),
         ("lrc", "[length:"),
-        ("md", "# talk 20.wav"),
+        ("md", "# talk 12.wav"),
     ] {
         let written = result(&format!("format={format}")).text();
         assert!(written.starts_with(begins) && written.contains(word), "{format}: {written}");
@@ -83,7 +83,7 @@ fn the_life_of_a_job() {
     assert!(!verbose["words"].as_array().expect("words").is_empty());
     assert_eq!(verbose["segments"].as_array().map(Vec::len), Some(segments.len()));
     let saved = result("format=srt&text=raw&download=true").head;
-    assert!(saved.contains("attachment; filename*=utf-8''talk%2020.srt"), "{saved}");
+    assert!(saved.contains("attachment; filename*=utf-8''talk%2012.srt"), "{saved}");
     for bad in ["format=doc", "format=terminal", "text=best2", "download=perhaps"] {
         service.get(&format!("/v1/jobs/{id}/result?{bad}")).expect(400);
     }
@@ -297,7 +297,7 @@ fn text_comes_while_the_job_runs() {
     let folder = tempfile::tempdir().expect("a folder");
     let id = service.new_job(&recording(folder.path(), 60));
     let mut follower = Command::new("curl")
-        .args(["-sSN", "-m", "60", &format!("{}/v1/jobs/{id}/events", service.url)])
+        .args(["-sSN", "-m", "240", &format!("{}/v1/jobs/{id}/events", service.url)])
         .stdout(Stdio::piped())
         .spawn()
         .expect("curl runs");
@@ -308,4 +308,37 @@ fn text_comes_while_the_job_runs() {
     follower.kill().expect("curl ends");
     follower.wait().expect("curl ends");
     service.delete(&format!("/v1/jobs/{id}")).expect(200);
+}
+
+#[test]
+fn a_job_of_another_key_is_not_there() {
+    use sha2::Digest;
+    let entry = |name: &str| {
+        let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{{name=\"{name}\",sha256=\"{hash}\"}}")
+    };
+    let service = serve()
+        .set("light.manage=false")
+        .set("light.base_url=http://127.0.0.1:9")
+        .set(&format!("serve.keys=[{},{}]", entry("alice"), entry("bob")))
+        .start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = recording(folder.path(), 2);
+    service.post_job(&file, &[]).expect(401);
+    let (alice, bob) = ("Authorization: Bearer alice", "Authorization: Bearer bob");
+    let job = service.post_job(&file, &["-H", alice, "-H", "Idempotency-Key: same"]).expect(202).json();
+    let id = job["id"].as_str().expect("an id");
+    let ask = |who: &str, method: &str, path: &str| {
+        curl(&["-X", method, "-H", who, &format!("{}/v1/jobs{path}", service.url)])
+    };
+    for path in ["", "/result", "/audio", "/events"] {
+        ask(bob, "GET", &format!("/{id}{path}")).expect(404);
+    }
+    ask(bob, "DELETE", &format!("/{id}")).expect(404);
+    ask(bob, "POST", &format!("/{id}/cancel")).expect(404);
+    assert_eq!(ask(bob, "GET", "").expect(200).json()["data"].as_array().map(Vec::len), Some(0));
+    let own = service.post_job(&file, &["-H", bob, "-H", "Idempotency-Key: same"]).expect(202).json();
+    assert_ne!(own["id"], job["id"], "a key of one client says nothing of another's");
+    assert_eq!(ask(alice, "GET", &format!("/{id}")).expect(200).json()["id"], job["id"]);
+    assert_eq!(ask(alice, "GET", "").expect(200).json()["data"].as_array().map(Vec::len), Some(1));
 }

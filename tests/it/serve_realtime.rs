@@ -23,6 +23,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 /// More than any step takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A recogniser that shares its cores with other tests does not wait for a thread of its own that is not running.
+const ONE_THREAD: &str = "speech.threads=1";
+
 /// A client of the session.
 struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -144,7 +147,7 @@ fn assert_says(text: &Value, reference: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_hears_what_is_said() {
-    let served = serve().start();
+    let served = serve().set(ONE_THREAD).start();
     turns_at_24_khz(&served).await;
     partial_text_while_somebody_speaks(&served).await;
     by_hand_over_the_telephone(&served).await;
@@ -220,19 +223,18 @@ async fn turns_at_24_khz(served: &Served) {
 
 async fn partial_text_while_somebody_speaks(served: &Served) {
     let mut client = Client::connect(served, "", &[]).await;
-    let input = json!({"format": {"type": "audio/pcm", "rate": 16000}});
+    // Sentences with short pauses, as one turn: on a busy machine a look may take seconds.
+    let turns = json!({"type": "server_vad", "silence_duration_ms": 3000});
+    let input = json!({"format": {"type": "audio/pcm", "rate": 16000}, "turn_detection": turns});
     client.ask(json!({"type": "session.update", "session": {"audio": {"input": input}}})).await;
-    let samples = clip("0870.wav");
+    let samples = [clip("0870.wav"), clip("0880.wav"), clip("0890.wav")].concat();
     let begun = Instant::now();
     for (n, piece) in samples.chunks(1_600).enumerate() {
         client.append(&pcm(piece)).await;
         // At the speed it was spoken at.
         tokio::time::sleep_until((begun + Duration::from_millis(100 * (n as u64 + 1))).into()).await;
     }
-    // Everything that had been said when the speech was over.
-    let update = client.ask(json!({"type": "input_audio_buffer.append", "audio": "", "event_id": "x"}));
-    let _ = tokio::time::timeout(Duration::from_millis(1), update).await;
-    client.append(&pcm(&silence(200))).await;
+    // What had been told when the speech was over.
     let marker = client.until_answer_to_nonsense().await;
     let early = client.kinds().iter().filter(|kind| kind.ends_with("transcription.delta")).count();
     assert!(
@@ -243,9 +245,9 @@ async fn partial_text_while_somebody_speaks(served: &Served) {
     );
     assert_eq!(marker["type"], "error");
     assert!(!client.kinds().iter().any(|kind| kind.ends_with("speech_stopped")), "the turn is not over");
-    client.append(&pcm(&silence(16_000))).await;
+    client.append(&pcm(&silence(56_000))).await;
     let completed = client.until("transcription.completed").await;
-    assert_says(&completed["transcript"], CLIP_0870);
+    assert_says(&completed["transcript"], &[CLIP_0870, CLIP_0880, CLIP_0890].join(" "));
     let deltas = client.deltas(&completed["item_id"]);
     println!(
         "{early} deltas while speaking: {:?}",
@@ -408,6 +410,7 @@ async fn handshakes(served: &Served) {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_limited_in_number_time_and_patience() {
     let served = serve()
+        .set(ONE_THREAD)
         .set("serve.max_requests=1")
         .set("serve.realtime.max_session_seconds=6")
         .set("serve.idle_timeout_seconds=2")
@@ -446,7 +449,7 @@ async fn sessions_are_limited_in_number_time_and_patience() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_the_service_waits_for_committed_text() {
-    let served = serve().start();
+    let served = serve().set(ONE_THREAD).start();
     let mut client = Client::connect(&served, "", &[]).await;
     let input = json!({"format": {"type": "audio/pcm", "rate": 16000}, "turn_detection": null});
     client.ask(json!({"type": "session.update", "session": {"audio": {"input": input}}})).await;
@@ -462,7 +465,7 @@ async fn the_end_of_the_service_waits_for_committed_text() {
 
 #[test]
 fn openai_for_python_unmodified() {
-    let served = serve().start();
+    let served = serve().set(ONE_THREAD).start();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(cache().join("clients/python/bin/python"))
         .arg(folder.join("tests/clients/realtime.py"))

@@ -3,6 +3,7 @@
 use super::metrics::Reason;
 use crate::audio::AudioError;
 use crate::error::Error;
+use crate::models::ModelError;
 use crate::speech::SpeechError;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -128,6 +129,10 @@ impl From<Error> for ApiError {
                 location: Some(format!("/v1/jobs/{id}")),
                 ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("kept_as_job").retry_after(30)
             },
+            Error::Model(ModelError::NoRoom { .. }) => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("model_busy").retry_after(10)
+            }
+            Error::Model(ModelError::TooLarge { .. }) => ApiError::bad_field("model", message).code("model_too_large"),
             Error::Model(_) => ApiError::bad_field("model", message).code("model_not_found"),
             _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }

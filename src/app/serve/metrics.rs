@@ -2,6 +2,7 @@
 //! codes), so that no client can make them grow.
 
 mod observe;
+mod speech;
 
 use super::state::Service;
 use crate::engine::{TierState, TierStatus};
@@ -52,7 +53,8 @@ pub(super) struct Metrics {
     tier_restarts: Family<Labels<1>, Counter>,
     places_taken: Gauge,
     jobs: Family<Labels<1>, Gauge>,
-    models_loaded: Gauge,
+    /// The recognisers.
+    pub recognition: speech::Recognition,
     resident: Gauge,
 }
 
@@ -75,7 +77,7 @@ impl Metrics {
             tier_restarts: Family::default(),
             places_taken: Gauge::default(),
             jobs: Family::default(),
-            models_loaded: Gauge::default(),
+            recognition: speech::Recognition::new(),
             resident: Gauge::default(),
             registry: Registry::default(),
         };
@@ -111,7 +113,7 @@ impl Metrics {
         let help = "How often a language model has come back";
         all.register("bestbox_tier_restarts", help, self.tier_restarts.clone());
         all.register("bestbox_jobs", "Long recordings, by where they stand", self.jobs.clone());
-        all.register("bestbox_models_loaded", "Speech models in memory", self.models_loaded.clone());
+        self.recognition.register(all);
         all.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, self.resident.clone());
     }
 
@@ -152,7 +154,9 @@ impl Metrics {
         self.places_taken.set(count(service.admission.taken()));
         self.resident.set(resident_bytes().unwrap_or_default());
         if let Ok(engine) = service.engine() {
-            self.models_loaded.set(i64::from(engine.speaks()));
+            if let Ok(models) = engine.speech() {
+                self.recognition.update(models);
+            }
             for tier in [Tier::Light, Tier::Heavy] {
                 self.tier(&engine.tier_status(tier));
             }

@@ -68,6 +68,9 @@ impl Service {
 
     /// From now on there is an engine.
     pub fn loaded(&self, engine: Engine) {
+        if let Ok(models) = engine.speech() {
+            models.watch(self.metrics.recognition.watcher());
+        }
         if self.engine.set(engine).is_err() {
             tracing::error!("a second engine for one service");
         }

@@ -30,12 +30,12 @@ impl Answer {
     }
 }
 
-/// One request with curl; at most a minute.
+/// One request with curl; at most four minutes (two cores that others use too).
 pub fn curl(args: &[&str]) -> Answer {
     let folder = tempfile::tempdir().expect("a folder");
     let (head, body) = (folder.path().join("head"), folder.path().join("body"));
     let output = Command::new("curl")
-        .args(["-sS", "-m", "60", "-w", "%{http_code}", "-D"])
+        .args(["-sS", "-m", "240", "-w", "%{http_code}", "-D"])
         .arg(&head)
         .arg("-o")
         .arg(&body)

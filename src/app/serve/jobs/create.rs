@@ -175,7 +175,7 @@ impl Jobs {
         let placed = placed.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
         placed.map_err(|error| {
             let message = format!("the recording cannot be stored: {error}");
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("storage_full").retry_after(30)
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("disk_full").retry_after(30)
         })
     }
 }

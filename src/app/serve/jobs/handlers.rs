@@ -157,8 +157,8 @@ pub(super) async fn cancel_job(
         (status = 401, description = "A key is needed", body = ErrorBody),
         (status = 403, description = "Not from here", body = ErrorBody),
         (status = 404, description = "No such job", body = ErrorBody),
-        (status = 412, description = "A condition of the request does not hold"),
-        (status = 416, description = "There are no such bytes"),
+        (status = 412, description = "A condition of the request does not hold", body = ErrorBody),
+        (status = 416, description = "There are no such bytes", body = ErrorBody),
         (status = 429, description = "Too many requests", body = ErrorBody),
         (status = 503, description = "The disk cannot be used", body = ErrorBody),
     )

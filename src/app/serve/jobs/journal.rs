@@ -217,11 +217,13 @@ async fn write_one(connection: &mut SqliteConnection, job: &str, what: &What) ->
             let sql = "INSERT INTO utterances (job, sample, part) SELECT ?1, ?2, ?3 \
                        WHERE EXISTS (SELECT 1 FROM jobs WHERE id = ?1) ON CONFLICT DO NOTHING";
             let new = sqlx::query(sql).bind(job).bind(sample).bind(part).execute(&mut *connection).await?;
-            // It got on: a crash after this is not the same one again.
-            let sql = "UPDATE jobs SET crashes = 0, recognitions = recognitions + 1, utterances = utterances + ? \
+            // It got on: a crash after this is not the same one again. The language spoken is kept under a number that
+            // no sample has, and is no utterance.
+            let (new, times) = if *sample == i64::MAX { (0, 0) } else { (new.rows_affected(), 1) };
+            let sql = "UPDATE jobs SET crashes = 0, recognitions = recognitions + ?, utterances = utterances + ? \
                        WHERE id = ?";
-            let new = i64::try_from(new.rows_affected()).unwrap_or(0);
-            sqlx::query(sql).bind(new).bind(job).execute(connection).await?;
+            let new = i64::try_from(new).unwrap_or(0);
+            sqlx::query(sql).bind(times).bind(new).bind(job).execute(connection).await?;
         }
         What::Written { sample, written } => {
             let sql = "UPDATE utterances SET written = ? WHERE job = ? AND sample = ?";

@@ -52,7 +52,7 @@ impl From<sqlx::Error> for StoreError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let code = match error {
-            StoreError::Disk(_) => "storage_full",
+            StoreError::Disk(_) => "disk_full",
             _ => "storage_unavailable",
         };
         tracing::error!(%error, "jobs");

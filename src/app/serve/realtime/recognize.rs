@@ -5,27 +5,29 @@ use super::super::openai;
 use super::super::state::Service;
 use super::events::Failure;
 use super::session::{Model, Work};
-use crate::engine::Engine;
+use crate::engine::{Engine, SpeechModels};
 use crate::error::Error;
+use crate::speech::queue::{Lane, Ticket};
 use crate::speech::{SpeechError, Transcript};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// Text of one utterance. Dropping the future ends the work within one pass of the encoder.
-pub(super) async fn recognize(service: &Service, _client: &Client, work: Work) -> Result<Transcript, Failure> {
+pub(super) async fn recognize(service: &Service, client: &Client, work: Work) -> Result<Transcript, Failure> {
     let engine = service.engine().map_err(|error| failure(&error))?;
-    let recognizers = engine.recognizers().map_err(|error| failure(&error))?;
-    if let Some(model) = &work.model {
-        let message = format!("the model '{model}' is installed but not loaded; start the service with it");
-        return Err(Failure { kind: "invalid_request_error", code: "model_not_loaded", message, param: Some("model") });
-    }
-    let text = recognizers.recognize(work.utterance, work.options, CancellationToken::new()).await;
+    let models = engine.speech().map_err(|error| failure(&error))?;
+    let lease = models.lease(work.model.as_deref()).await.map_err(|error| failure(&error))?;
+    // Somebody is waiting for every word.
+    let ticket = Ticket { lane: Lane::Short, caller: client.caller.0 };
+    let text = lease.recognize(work.utterance, work.options, ticket, CancellationToken::new()).await;
     text.map_err(|error| failure(&error.into()))
 }
 
-/// Whether the recognisers have time for a look at what is still being spoken: nothing else waits.
+/// Whether the recognisers have time for a look at what is still being spoken: no other short clip waits. Long files do
+/// nearly always, and keep their share all the same.
 pub(super) fn has_time(service: &Service) -> bool {
-    service.engine().and_then(Engine::recognizers).is_ok_and(|recognizers| recognizers.waiting() == 0)
+    let stats = service.engine().and_then(Engine::speech).map(SpeechModels::stats);
+    stats.is_ok_and(|stats| stats.waiting_short == 0)
 }
 
 /// The model that a client names. Waits for the disk, on a thread of its own.

@@ -20,7 +20,6 @@ use crate::speech::vad::{Segmenter, VadSettings};
 use crate::speech::{SpeechOptions, TokenLogprob, Transcript, Utterance};
 use serde_json::Value;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
 
 /// Shortest audio that can be committed, seconds; OpenAI's limit.
 const MIN_COMMIT: f64 = 0.1;
@@ -98,8 +97,6 @@ pub(super) struct Session {
     at_work: Option<(String, Part, f64)>,
     /// Up to where the utterance being spoken was looked at.
     looked: u64,
-    /// No look before that.
-    rest_until: Option<Instant>,
 }
 
 /// An item and its text.
@@ -143,7 +140,6 @@ impl Session {
             waiting: VecDeque::new(),
             at_work: None,
             looked: 0,
-            rest_until: None,
         })
     }
 
@@ -172,8 +168,8 @@ impl Session {
     }
 
     /// What the recogniser is to do next, when it does nothing for this session.
-    pub fn next_work(&mut self, now: Instant) -> Option<Work> {
-        let (item, work) = self.waiting.pop_front().or_else(|| self.look(now))?;
+    pub fn next_work(&mut self) -> Option<Work> {
+        let (item, work) = self.waiting.pop_front().or_else(|| self.look())?;
         self.at_work = Some((item, work.part, work.utterance.seconds()));
         Some(work)
     }
@@ -193,8 +189,8 @@ impl Session {
         self.at_work = None;
     }
 
-    /// The recogniser has finished, after `took`.
-    pub fn heard(&mut self, result: Result<Transcript, Failure>, took: Duration, now: Instant) -> Vec<Event> {
+    /// The recogniser has finished.
+    pub fn heard(&mut self, result: Result<Transcript, Failure>) -> Vec<Event> {
         let mut events = Vec::new();
         let Some((id, part, _)) = self.at_work.take() else { return events };
         let Some(spoken) = self.open.iter_mut().chain(&mut self.closed).find(|spoken| spoken.id == id) else {
@@ -204,11 +200,8 @@ impl Session {
             if transcript.language.is_some_and(Lang::is_unspaced) { "" } else { " " }
         };
         let delta = match (part, result) {
-            (Part::SoFar, result) => {
-                // Half of a recogniser's time at most goes into looks.
-                self.rest_until = Some(now + took);
-                result.ok().and_then(|heard| spoken.told.guess(&heard.text(), joint(&heard)))
-            }
+            // A look that failed is no loss.
+            (Part::SoFar, result) => result.ok().and_then(|heard| spoken.told.guess(&heard.text(), joint(&heard))),
             (Part::Whole, Ok(heard)) => {
                 spoken.missing -= 1;
                 let language = heard.language.filter(|language| !spoken.languages.contains(language));
@@ -426,9 +419,8 @@ impl Session {
     }
 
     /// The utterance being spoken, when it is time for a look at it.
-    fn look(&mut self, now: Instant) -> Option<(String, Work)> {
-        let due = self.rest_until.is_none_or(|until| now >= until);
-        if self.rules.partial <= 0.0 || !due {
+    fn look(&mut self) -> Option<(String, Work)> {
+        if self.rules.partial <= 0.0 {
             return None;
         }
         let begun = self.origin + (self.segmenter.speaking()? * f64::from(SPEECH_RATE)) as u64;

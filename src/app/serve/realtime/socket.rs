@@ -79,7 +79,7 @@ struct Conversation<'a> {
 }
 
 /// An utterance at the recogniser.
-type AtWork<'a> = BoxFuture<'a, (Result<Transcript, Failure>, Duration)>;
+type AtWork<'a> = BoxFuture<'a, Result<Transcript, Failure>>;
 
 impl Conversation<'_> {
     async fn run(mut self, messages: &mut SplitStream<WebSocket>) -> End {
@@ -112,17 +112,14 @@ impl Conversation<'_> {
                 message = messages.next(), if draining.is_none() => {
                     seen = Instant::now();
                     match message {
-                        Some(Ok(message)) => match self.take(message) {
-                            Some(events) => events,
-                            None => return End::Gone,
-                        },
+                        Some(Ok(message)) => self.take(message),
                         Some(Err(error)) => return broken(&error),
                         None => return End::Gone,
                     }
                 }
-                Some((text, took)) = OptionFuture::from(at_work.as_mut()) => {
+                Some(text) = OptionFuture::from(at_work.as_mut()) => {
                     at_work = None;
-                    self.session.heard(text, took, Instant::now())
+                    self.session.heard(text)
                 }
                 _ = pings.tick() => {
                     if draining.is_none() && seen.elapsed() > silence {
@@ -153,32 +150,30 @@ impl Conversation<'_> {
         }
     }
 
-    /// What a message brings; none when it was the last one.
-    fn take(&mut self, message: Message) -> Option<Vec<Event>> {
+    /// What a message brings.
+    fn take(&mut self, message: Message) -> Vec<Event> {
         match message {
             Message::Text(text) if text.len() > LARGE => {
-                Some(tokio::task::block_in_place(|| self.session.take(text.as_str())))
+                tokio::task::block_in_place(|| self.session.take(text.as_str()))
             }
-            Message::Text(text) => Some(self.session.take(text.as_str())),
+            Message::Text(text) => self.session.take(text.as_str()),
             Message::Binary(_) => {
                 let message = "binary messages are not understood; send audio as base64 in input_audio_buffer.append";
-                Some(vec![Event::Error { error: Fault::new("invalid_message", message) }])
+                vec![Event::Error { error: Fault::new("invalid_message", message) }]
             }
-            // Answered by the WebSocket itself.
-            Message::Ping(_) | Message::Pong(_) => Some(Vec::new()),
-            Message::Close(_) => None,
+            // Answered by the WebSocket itself, when it is read on; after a close it then ends.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Vec::new(),
         }
     }
 
     /// Gives the recogniser its next utterance.
     fn begin<'w>(&mut self, service: &'w Arc<Service>, place: &'w Admitted, draining: bool) -> Option<AtWork<'w>> {
-        let work = self.session.next_work(Instant::now())?;
+        let work = self.session.next_work()?;
         if work.part == Part::SoFar && (draining || !has_time(service)) {
             self.session.abandon();
             return None;
         }
-        let begun = Instant::now();
-        Some(async move { (recognize(service, &place.client, work).await, begun.elapsed()) }.boxed())
+        Some(recognize(service, &place.client, work).boxed())
     }
 
     /// Whether there was room.

@@ -61,10 +61,9 @@ fn heard(text: &str) -> Transcript {
 
 /// The recogniser says `text` of whatever is next; which part it was.
 fn recognise(session: &mut Session, text: &str) -> (Part, Vec<Event>) {
-    let now = Instant::now();
-    let work = session.next_work(now).expect("work");
+    let work = session.next_work().expect("work");
     assert!(session.wants_work());
-    (work.part, session.heard(Ok(heard(text)), Duration::ZERO, now))
+    (work.part, session.heard(Ok(heard(text))))
 }
 
 fn kinds(events: &[Event]) -> Vec<String> {
@@ -112,7 +111,7 @@ fn a_turn_begins_with_speech_and_ends_with_a_pause() {
     assert_eq!(transcript, "He was not an ill-disposed young man.");
     assert!((2.5..4.0).contains(seconds), "{seconds}");
     assert_eq!(languages, &[Language { code: "en" }]);
-    assert!(session.next_work(Instant::now()).is_none() && session.is_settled());
+    assert!(session.next_work().is_none() && session.is_settled());
     // The next turn follows this one.
     append(&mut session, &speech());
     let events = append(&mut session, &silence(1.0));
@@ -130,9 +129,9 @@ fn text_is_shown_while_somebody_speaks_and_adds_up() {
     let so_far = ["He was", "He was not an", "He was not an ill"];
     for piece in speech().chunks(800) {
         append(&mut session, piece);
-        if let Some(work) = session.next_work(Instant::now()) {
+        if let Some(work) = session.next_work() {
             assert_eq!(work.part, Part::SoFar);
-            for event in session.heard(Ok(heard(so_far[looks])), Duration::ZERO, Instant::now()) {
+            for event in session.heard(Ok(heard(so_far[looks]))) {
                 let Event::Delta { delta, .. } = event else { panic!("{event:?}") };
                 deltas += &delta;
             }
@@ -147,24 +146,16 @@ fn text_is_shown_while_somebody_speaks_and_adds_up() {
 }
 
 #[test]
-fn a_look_is_given_up_for_the_whole_and_rests_after_a_slow_one() {
+fn a_look_is_given_up_for_the_whole() {
     let mut session = session();
     append(&mut session, &speech()[..24_000]);
-    let now = Instant::now();
-    assert_eq!(session.next_work(now).map(|work| work.part), Some(Part::SoFar));
+    assert_eq!(session.next_work().map(|work| work.part), Some(Part::SoFar));
     assert!(session.wants_work());
     append(&mut session, &speech()[24_000..]);
     append(&mut session, &silence(1.0));
     assert!(!session.wants_work(), "its utterance has ended");
     session.abandon();
     assert_eq!(recognise(&mut session, "He was.").0, Part::Whole);
-
-    append(&mut session, &speech()[..24_000]);
-    assert_eq!(session.next_work(now).map(|work| work.part), Some(Part::SoFar));
-    session.heard(Ok(heard("He")), Duration::from_secs(2), now);
-    append(&mut session, &speech()[24_000..]);
-    assert!(session.next_work(now + Duration::from_secs(1)).is_none(), "half of the time at most");
-    assert!(session.next_work(now + Duration::from_secs(2)).is_some());
 }
 
 #[test]
@@ -218,7 +209,7 @@ fn a_turn_can_be_ended_by_hand() {
 fn cleared_audio_is_forgotten_with_its_work() {
     let mut session = session();
     append(&mut session, &speech()[..32_000]);
-    assert!(session.next_work(Instant::now()).is_some());
+    assert!(session.next_work().is_some());
     assert_eq!(kinds(&say(&mut session, "clear")), ["cleared"]);
     assert!(!session.wants_work());
     session.abandon();
@@ -228,7 +219,7 @@ fn cleared_audio_is_forgotten_with_its_work() {
     append(&mut session, &speech());
     append(&mut session, &silence(1.5));
     say(&mut session, "clear");
-    assert!(session.next_work(Instant::now()).is_none());
+    assert!(session.next_work().is_none());
     assert_eq!(fault(&say(&mut session, "commit")).0, "input_audio_buffer_commit_empty");
 }
 
@@ -239,10 +230,9 @@ fn a_failure_is_told_of_its_item_alone() {
         append(&mut session, &speech());
         append(&mut session, &silence(1.0));
     }
-    let now = Instant::now();
-    session.next_work(now).expect("work");
+    session.next_work().expect("work");
     let failure = Failure { kind: "server_error", code: "transcription_failed", message: "no".into(), param: None };
-    let events = session.heard(Err(failure), Duration::ZERO, now);
+    let events = session.heard(Err(failure));
     assert_eq!(kinds(&events), ["failed"]);
     assert_eq!(kinds(&recognise(&mut session, "Fine.").1), ["delta", "completed"]);
 }
@@ -311,13 +301,13 @@ fn settings_of_an_utterance_are_those_it_was_spoken_under() {
     append(&mut session, &speech());
     let events = set(&mut session, json!({"transcription": null, "turn_detection": {"type": "semantic_vad"}}));
     assert_eq!(kinds(&events), ["speech_stopped", "committed", "added", "done", "updated"], "the old turn ends first");
-    let work = session.next_work(Instant::now()).expect("work");
+    let work = session.next_work().expect("work");
     assert_eq!((work.model.as_deref(), work.options.prompt.as_deref()), (Some("base"), Some("Montag")));
-    session.heard(Ok(heard("Montag.")), Duration::ZERO, Instant::now());
+    session.heard(Ok(heard("Montag.")));
     append(&mut session, &speech());
     let events = append(&mut session, &silence(2.0));
     assert_eq!(kinds(&events), ["speech_stopped", "committed", "added", "done"], "turns without text");
-    assert!(session.next_work(Instant::now()).is_none() && session.is_settled());
+    assert!(session.next_work().is_none() && session.is_settled());
 }
 
 #[test]
@@ -327,11 +317,11 @@ fn log_probabilities_come_with_the_text_when_asked_for() {
     session.take(&ask.to_string());
     append(&mut session, &speech());
     append(&mut session, &silence(1.0));
-    let work = session.next_work(Instant::now()).expect("work");
+    let work = session.next_work().expect("work");
     assert!(work.options.token_logprobs);
     let token = TokenLogprob { token: " He".into(), logprob: -0.5, bytes: b" He".to_vec() };
     let mut text = heard("He");
     text.segments[0].token_logprobs = vec![token.clone()];
-    let events = session.heard(Ok(text), Duration::ZERO, Instant::now());
+    let events = session.heard(Ok(text));
     assert!(matches!(&events[1], Event::Completed { logprobs: Some(all), .. } if *all == [token]), "{events:?}");
 }
