@@ -5,5 +5,6 @@ pub mod fake;
 pub mod http;
 pub mod jobs;
 pub mod llama;
+pub mod raw;
 pub mod serve;
 pub mod servers;

@@ -48,6 +48,8 @@ pub(super) struct Watched {
     timer: Option<Pin<Box<Sleep>>>,
     waiting_since: Option<Instant>,
     waited: Duration,
+    /// Whether its sender may be sending: one that waits for `100 Continue` is not until it is told.
+    sending: bool,
     /// Nothing more will come, or what comes is not to be taken in.
     over: bool,
 }
@@ -80,11 +82,11 @@ impl Watched {
     /// The same request with its body watched.
     pub fn wrap(request: Request, patience: Patience, passed: Arc<Passed>) -> Request {
         let (parts, inner) = request.into_parts();
-        // A client that waits for `100 Continue` has sent nothing yet, and HTTP/2 ends one stream without the others.
-        let quiet = parts.headers.contains_key(header::EXPECT) || parts.version >= Version::HTTP_2;
-        let over = quiet || inner.is_end_stream();
-        let watched =
-            Watched { inner, patience, passed, timer: None, waiting_since: None, waited: Duration::ZERO, over };
+        let sending = !parts.headers.contains_key(header::EXPECT);
+        // HTTP/2 ends one stream without the others.
+        let over = parts.version >= Version::HTTP_2 || inner.is_end_stream();
+        let (timer, waiting_since, waited) = (None, None, Duration::ZERO);
+        let watched = Watched { inner, patience, passed, timer, waiting_since, waited, sending, over };
         Request::from_parts(parts, Body::new(watched))
     }
 
@@ -116,6 +118,7 @@ impl HttpBody for Watched {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.sending = true;
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Pending => self.wait(cx),
             Poll::Ready(Some(Ok(frame))) => {
@@ -151,7 +154,7 @@ impl HttpBody for Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if self.over || self.inner.is_end_stream() {
+        if self.over || !self.sending || self.inner.is_end_stream() {
             return;
         }
         let rest = std::mem::take(&mut self.inner);
