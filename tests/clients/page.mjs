@@ -297,7 +297,7 @@ const checks = {
       assert.equal(await page.evaluate(async (id) => (await fetch(`/v1/jobs/${id}`)).status, id), 404);
     });
     // The newest of those left may be one that failed.
-    for (const failed of await page.$$eval(".job", (jobs) => jobs.filter((job) => /Failed/.test(job.textContent)).map((job) => job.dataset.id))) {
+    for (const failed of await page.$$eval(".job", (jobs) => jobs.filter((job) => /Failed|Cancelled/.test(job.textContent)).map((job) => job.dataset.id))) {
       await page.click(`${row(failed)} .remove`);
       await page.waitForFunction((row) => !document.querySelector(row), {}, row(failed));
     }
