@@ -14,7 +14,7 @@ const CLIPS: [&str; 5] = ["0870", "0880", "0890", "0920", "0930"];
 #[test]
 fn the_page_does_all_of_it() {
     let served = serve().start();
-    drive(&served, json!({"live": true}));
+    drive(&served, json!({}));
 }
 
 #[test]

@@ -163,6 +163,7 @@ async function follow(job, focus) {
     else result.finish(outcome);
   } catch (error) {
     if (error.name === "AbortError" || shown !== view) return;
+    if (error.code === "job_cancelled") return result.end("Cancelled before any text was there");
     result.fail(error.status === 404 ? "The service has no such recording (any more)." : error.message);
   } finally {
     history.refresh();

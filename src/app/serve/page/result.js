@@ -54,6 +54,12 @@ export class Result {
     else $("progress").removeAttribute("value");
   }
 
+  /** Nothing more comes, and that is as it was wanted. */
+  end(text) {
+    this.progress(null);
+    this.state(text);
+  }
+
   /** Why there is no more. */
   fail(message) {
     this.state("");
