@@ -211,6 +211,8 @@ const checks = {
     // Text while somebody speaks; a busy machine takes its time.
     await page.waitForFunction(() => document.getElementById("live").textContent.trim().length > 10);
     await page.click("#stop");
+    // Not the result of the check before.
+    await page.waitForFunction(() => document.getElementById("result-title").textContent.startsWith("Recording "));
     await ready();
     const { text, title } = await shown();
     hasWords(text, given.microphoneWords);

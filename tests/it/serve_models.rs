@@ -66,7 +66,7 @@ impl Api {
 
 #[tokio::test]
 async fn models_come_when_asked_for_and_go_when_unused() {
-    let api = Api::of(serve().set("cleanup.style=verbatim").set("speech.keep_alive_seconds=3").start());
+    let api = Api::of(serve().set("cleanup.style=verbatim").set("speech.keep_alive_seconds=8").start());
     api.until(&["tiny.en-q8_0"]).await;
     // Both at once: neither takes the other's place, and each has its own text.
     let ((tiny, first, _), (base, second, _)) = tokio::join!(api.transcribe("whisper-1"), api.transcribe("base-q8_0"));

@@ -18,7 +18,9 @@ fn every_answer_is_in_the_document() {
     let output = Command::new(cache().join("clients/python/bin/schemathesis"))
         .args(["--no-color", "run", &format!("{}/openapi.json", served.url)])
         .args(["--checks", "all", "--phases", phases, "--max-examples", examples, "--seed", "1"])
-        .args(["--request-timeout", "60", "--continue-on-failure", "--no-shrink"])
+        .args(["--request-timeout", "120", "--max-response-time", "120", "--continue-on-failure", "--no-shrink"])
+        // Files that are recordings, where the document asks for one.
+        .env("SCHEMATHESIS_HOOKS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/schemathesis_hooks.py"))
         .current_dir(folder.path())
         .output()
         .expect("schemathesis starts; run make setup-dev");

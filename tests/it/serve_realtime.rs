@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -216,7 +217,8 @@ async fn turns_at_24_khz(served: &Served) {
         client.events.iter().filter(|event| event["type"] == "input_audio_buffer.committed").collect();
     assert_eq!(committed[0]["previous_item_id"], Value::Null);
     assert_eq!(committed[1]["previous_item_id"], first["item_id"]);
-    client.socket.close(None).await.expect("it closes");
+    let farewell = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    client.socket.close(Some(farewell)).await.expect("it closes");
     while client.next().await.is_some() {}
     assert!(client.closed.is_some(), "the close is answered");
 }

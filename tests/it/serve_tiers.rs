@@ -57,7 +57,12 @@ impl Api {
     fn of(served: &Served) -> Self {
         // Err: another test was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().expect("a client");
+        let http = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build()
+            .expect("a client");
         Api { http, url: served.url.clone() }
     }
 

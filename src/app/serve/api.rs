@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use super::state::Service;
-use super::{drain, health, jobs, metrics, openai, page, pipeline, realtime, text};
+use super::{drain, events, health, jobs, metrics, openai, page, pipeline, realtime, text};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
@@ -13,10 +13,14 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// Information of the document that no handler knows.
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "BestBox speech",
-    description = "Speech in; clean text, its intent and an answer out. OpenAI's audio API and the whole pipeline."
-))]
+#[openapi(
+    info(
+        title = "BestBox speech",
+        description = "Speech in; clean text, its intent and an answer out. OpenAI's audio API and the whole pipeline."
+    ),
+    // What the data of server-sent events is.
+    components(schemas(events::RunEvent))
+)]
 struct Document;
 
 /// Every route of the service.

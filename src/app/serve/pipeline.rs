@@ -8,7 +8,7 @@ use super::openai::select;
 use super::plan::{FormatName, PlanFields, SpeechTask, TextName, format_from, plan_from};
 use super::problems::Problems;
 use super::render::{self, Carry, rendered};
-use super::sse;
+use super::sse::{self, ServerSentEvent};
 use super::state::Service;
 use super::upload::receive;
 use super::work::{Happened, Source, Work};
@@ -87,7 +87,7 @@ struct PipelineForm {
             description = "The outcome, written as `format` asks for; events with `stream`.",
             content(
                 (Outcome = "application/json"),
-                (RunEvent = "text/event-stream"),
+                (ServerSentEvent = "text/event-stream"),
                 (String = "text/plain"),
                 (String = "text/vtt"),
                 (String = "text/csv"),

@@ -2,7 +2,7 @@
 //! configuration's defaults. One table of names serves uploads, texts and jobs.
 
 use super::error::ApiError;
-use super::form::Form;
+use super::form::{Form, is_given};
 use crate::app::session;
 use crate::config::Config;
 use crate::language::{Lang, LanguageChoice};
@@ -227,7 +227,7 @@ fn flattened(form: &Form) -> Result<Form, ApiError> {
 
 /// The last value under either name, with the name it came under.
 fn either<'a>(form: &'a Form, names: [&'static str; 2]) -> Option<(&'static str, &'a str)> {
-    let found = form.0.iter().rev().find(|(field, value)| names.contains(&field.as_str()) && !value.is_empty());
+    let found = form.0.iter().rev().find(|(field, value)| names.contains(&field.as_str()) && is_given(value));
     found.and_then(|(field, value)| Some((names.into_iter().find(|name| name == field)?, value.as_str())))
 }
 

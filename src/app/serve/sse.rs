@@ -6,8 +6,24 @@ use axum::response::sse::{Event, KeepAlive};
 use axum::response::{IntoResponse, Response, Sse};
 use futures_util::Stream;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A server-sent event.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes streams in the OpenAPI document")]
+pub(super) struct ServerSentEvent {
+    /// Its number, where a stream can be taken up again (`Last-Event-ID`).
+    #[schema(nullable = false)]
+    id: Option<String>,
+    /// What happened; OpenAI's endpoint leaves it out.
+    #[schema(nullable = false)]
+    event: Option<String>,
+    /// JSON: a `RunEvent`; of `audio/transcriptions` a `TranscriptEvent`.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
 
 /// What a stream yields: an event, or why its data is no JSON (which ends the stream).
 pub(super) type Sent = Result<Event, axum::Error>;

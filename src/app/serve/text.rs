@@ -2,11 +2,11 @@
 
 use super::admission::Admitted;
 use super::error::ApiError;
-use super::events::RunEvent;
 use super::form::Form;
 use super::pipeline::{self, Delivery, delivery};
 use super::plan::{PlanFields, plan_from};
 use super::problems::Problems;
+use super::sse::ServerSentEvent;
 use super::state::Service;
 use super::work::Source;
 use crate::app::text::transcript;
@@ -22,7 +22,7 @@ use serde::de::Error as _;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
-use utoipa::openapi::schema::{Object, Ref, Schema};
+use utoipa::openapi::schema::{Object, Schema};
 use utoipa::openapi::{RefOr, Type};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -58,7 +58,7 @@ struct TextRequest {
             description = "The outcome, written as `format` asks for; events with `stream`.",
             content(
                 (Outcome = "application/json"),
-                (RunEvent = "text/event-stream"),
+                (ServerSentEvent = "text/event-stream"),
                 (String = "text/plain"),
                 (String = "text/csv"),
                 (String = "text/tab-separated-values"),
@@ -141,6 +141,10 @@ impl<'de> Deserialize<'de> for TextRequest {
             Some(Value::Bool(true)) => Some(("stream".to_owned(), "true".to_owned())),
             Some(_) => return Err(D::Error::custom("stream is not true or false")),
         };
+        // A list would do for serde, field by field.
+        if fields.get("plan").is_some_and(|plan| !plan.is_object() && !plan.is_null()) {
+            return Err(D::Error::custom("plan is not an object"));
+        }
         let plan = |value| PlanFields::deserialize(value).map(PlanFields::into_form).map_err(D::Error::custom);
         let mut form = fields.remove("plan").filter(|value| !value.is_null()).map_or(Ok(Form::default()), plan)?;
         form.0.extend(plan(Value::Object(fields))?.0);
@@ -162,9 +166,17 @@ impl PartialSchema for TextRequest {
             .max_length(Some(MAX_TEXT / 4));
         let stream =
             Object::builder().schema_type(Type::Boolean).description(Some("Events as each stage produces something."));
+        let formats = ["json", "jsonl", "text", "tsv", "csv", "md"];
+        let format = Object::builder()
+            .schema_type(Type::String)
+            .description(Some("What the answer is written as: what needs no times. `json` by default."))
+            .enum_values(Some(formats));
+        object.properties.insert("format".to_owned(), format.build().into());
+        let mut plan = object.clone();
+        plan.description = Some("The same fields in one. A field beside it wins.".to_owned());
         object.properties.insert("text".to_owned(), text.build().into());
         object.properties.insert("stream".to_owned(), stream.build().into());
-        object.properties.insert("plan".to_owned(), Ref::from_schema_name("PlanFields").into());
+        object.properties.insert("plan".to_owned(), plan.into());
         object.required.push("text".to_owned());
         object.into()
     }
@@ -172,7 +184,6 @@ impl PartialSchema for TextRequest {
 
 impl ToSchema for TextRequest {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push((PlanFields::name().into_owned(), PlanFields::schema()));
         PlanFields::schemas(schemas);
     }
 }

@@ -73,7 +73,10 @@ pub(super) struct Wanted {
 /// format. With an `Idempotency-Key`, a repeated request gets the job it made before.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and client: the same job")),
+    params((
+        "Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255,
+        pattern = r"^[!-~]+$", description = "The same key and client: the same job",
+    )),
     request_body(content = JobForm, content_type = "multipart/form-data"),
     responses(
         (status = 202, description = "Taken", body = Job, headers(("Location" = String, description = "The job"))),

@@ -7,7 +7,7 @@ use super::store::StoredEvent;
 use crate::app::serve::edge::Client;
 use crate::app::serve::error::{ApiError, ErrorBody};
 use crate::app::serve::events::RunEvent;
-use crate::app::serve::sse;
+use crate::app::serve::sse::{self, ServerSentEvent};
 use crate::app::serve::state::Service;
 use async_stream::stream;
 use axum::extract::{Path, State};
@@ -28,7 +28,7 @@ use tokio::sync::broadcast::error::RecvError;
         ("Last-Event-ID" = Option<u32>, Header, description = "Number of the last event that was seen"),
     ),
     responses(
-        (status = 200, description = "Events; each data line is JSON with its `type`", body = String,
+        (status = 200, description = "Events; each data line is JSON with its `type`", body = ServerSentEvent,
             content_type = "text/event-stream"),
         (status = 204, description = "Nothing comes after that event"),
         (status = 400, description = "A header is wrong", body = ErrorBody),
@@ -45,7 +45,7 @@ pub(super) async fn job_events(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let mut seen = last_seen(&headers)?;
+    let mut seen = last_seen(&headers);
     let job = service.jobs.own(&id, &client).await?;
     // From before the first look, so that nothing falls between.
     let mut news = service.jobs.journal.news();
@@ -83,11 +83,10 @@ pub(super) async fn job_events(
     Ok(response)
 }
 
-fn last_seen(headers: &HeaderMap) -> Result<i64, ApiError> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(0) };
-    let number = value.to_str().ok().and_then(|value| value.trim().parse::<u32>().ok());
-    let bad = || ApiError::bad_field("Last-Event-ID", "Last-Event-ID is the number of an event of this job");
-    number.map(i64::from).ok_or_else(bad)
+/// A header that is no number of ours comes from another stream: everything is told again.
+fn last_seen(headers: &HeaderMap) -> i64 {
+    let value = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.trim().parse::<u32>().ok()).map_or(0, i64::from)
 }
 
 /// Returns when there may be more of a job; false when there will not be: it was deleted, or the service ends.

@@ -148,11 +148,12 @@ pub(super) async fn cancel_job(
     get, path = "/v1/jobs/{id}/audio", tag = "jobs",
     params(
         ("id" = String, Path, description = "The job's id"),
-        ("Range" = Option<String>, Header, description = "Bytes wanted, as in `bytes=0-1023`"),
     ),
     responses(
-        (status = 200, description = "The audio", body = Vec<u8>, content_type = "audio/*"),
-        (status = 206, description = "A part of it", body = Vec<u8>, content_type = "audio/*"),
+        (status = 200, description = "The audio, or with a `Range` header a part of it",
+            content((Vec<u8> = "audio/*"), (Vec<u8> = "video/*"), (Vec<u8> = "application/octet-stream"))),
+        (status = 206, description = "A part of it",
+            content((Vec<u8> = "audio/*"), (Vec<u8> = "video/*"), (Vec<u8> = "application/octet-stream"))),
         (status = 304, description = "It has not changed"),
         (status = 401, description = "A key is needed", body = ErrorBody),
         (status = 403, description = "Not from here", body = ErrorBody),

@@ -13,6 +13,7 @@ use super::error::ApiError;
 use super::plan::fixed;
 use super::problems::Problems;
 use super::render::{self, Carry, rendered};
+use super::sse::ServerSentEvent;
 use super::state::Service;
 use super::upload::receive;
 use super::work::{Source, Work};
@@ -26,11 +27,17 @@ use body::{TranscriptionJson, Usage, languages, logprobs, verbose};
 use request::{Asked, Body, Delivery, Granularities, Logprobs, TranscriptionForm, TranslationForm, asked};
 use std::sync::Arc;
 use stream::TranscriptEvent;
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+/// What the data of the events is.
+#[derive(OpenApi)]
+#[openapi(components(schemas(TranscriptEvent)))]
+struct Events;
+
 pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
-    OpenApiRouter::new()
+    OpenApiRouter::with_openapi(Events::openapi())
         .routes(routes!(transcriptions))
         .routes(routes!(translations))
         .routes(routes!(models::list))
@@ -53,7 +60,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
                 (TranscriptionAnswer = "application/json"),
                 (String = "text/plain"),
                 (String = "text/vtt"),
-                (TranscriptEvent = "text/event-stream")
+                (ServerSentEvent = "text/event-stream")
             )
         ),
         Problems

@@ -26,6 +26,9 @@ const MIN_COMMIT: f64 = 0.1;
 /// Samples after which the segmenter is asked whether somebody speaks: 0.1 s.
 const STEP: usize = SPEECH_RATE as usize / 10;
 
+/// The model of a name, if there is one.
+pub(super) type Select = Box<dyn Fn(&str) -> Option<Model> + Send + Sync>;
+
 /// What the service decides, not the client.
 pub(super) struct Rules {
     /// How the service cuts recordings.
@@ -39,7 +42,7 @@ pub(super) struct Rules {
     /// Model of a session that names none.
     pub model: String,
     /// The model of that name, if there is one.
-    pub select: Box<dyn Fn(&str) -> Option<Model> + Send + Sync>,
+    pub select: Select,
 }
 
 /// A model as the engine knows it; `None`: the configured one.
@@ -323,10 +326,11 @@ impl Session {
             for utterance in self.segmenter.push(step) {
                 self.ended(utterance, events);
             }
-            if self.settings.turns != Turns::Manual && self.open.is_none() {
-                if let Some(voice) = self.segmenter.speaking() {
-                    self.started(voice, events);
-                }
+            if self.settings.turns != Turns::Manual
+                && self.open.is_none()
+                && let Some(voice) = self.segmenter.speaking()
+            {
+                self.started(voice, events);
             }
         }
     }
