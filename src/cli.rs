@@ -45,8 +45,6 @@ pub enum Command {
     Transcribe(TranscribeArgs),
     /// The same on text that is already there
     Text(TextArgs),
-    /// Folders: every recording below IN to transcripts in OUT; a second run does only what changed
-    Batch(BatchArgs),
     /// The HTTP service: OpenAI's audio API, the whole pipeline, and a web page
     Serve(ServeArgs),
     /// Keys of the HTTP service's users: make one, hash one
@@ -147,18 +145,6 @@ pub struct TextArgs {
     pub plan: PlanArgs,
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct BatchArgs {
-    /// Folder with recordings (or one file); existing transcripts (txt, srt, vtt, json) are taken up too
-    #[arg(value_name = "IN")]
-    pub input: PathBuf,
-    /// Folder for transcripts, manifest and report [default: beside the recordings, in IN]
-    #[arg(value_name = "OUT")]
-    pub output: Option<PathBuf>,
-    #[command(flatten)]
-    pub plan: PlanArgs,
 }
 
 #[derive(Debug, Args)]

@@ -281,7 +281,7 @@ const checks = {
   /** Cancelling ends the job and keeps what was recognised; deleting takes it out of the service. */
   async "cancel and delete"() {
     const input = await page.$("#files");
-    await input.uploadFile(given.long);
+    await input.uploadFile(given.longest);
     await page.waitForFunction(() => location.hash.includes("job="), { timeout: LONGEST });
     const id = new URL(page.url()).hash.slice(5);
     await page.waitForSelector("#under-way:not([hidden])");

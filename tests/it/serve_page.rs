@@ -40,7 +40,9 @@ fn drive(served: &Served, more: serde_json::Value) {
         "url": served.url,
         "chromium": chromium(),
         "downloads": downloads,
-        "long": joined(folder.path()),
+        "long": joined(folder.path(), "five sentences.wav", 1),
+        // Not done before somebody cancels it.
+        "longest": joined(folder.path(), "five sentences again and again.wav", 20),
         "short": Path::new(SAMPLES).join("0930.wav"),
         "microphone": Path::new(SAMPLES).join("0870.wav"),
         // The clip once, and its beginning again.
@@ -63,8 +65,8 @@ fn drive(served: &Served, more: serde_json::Value) {
 }
 
 /// All clips with a second of silence after each: several utterances.
-fn joined(folder: &Path) -> PathBuf {
-    let path = folder.join("five sentences.wav");
+fn joined(folder: &Path, name: &str, times: usize) -> PathBuf {
+    let path = folder.join(name);
     let spec = hound::WavSpec {
         channels: 1,
         sample_rate: 16_000,
@@ -72,7 +74,7 @@ fn joined(folder: &Path) -> PathBuf {
         sample_format: hound::SampleFormat::Int,
     };
     let mut writer = hound::WavWriter::create(&path, spec).expect("a file");
-    for clip in CLIPS {
+    for clip in std::iter::repeat_n(CLIPS, times).flatten() {
         let mut reader = hound::WavReader::open(Path::new(SAMPLES).join(clip).with_extension("wav")).expect("a sample");
         assert_eq!(reader.spec(), spec);
         let silence = std::iter::repeat_n(0, 16_000);

@@ -153,6 +153,7 @@ impl Writer {
             join_replies(&mut batch);
             while let Err(error) = write(&store, &batch).await {
                 let why = error.to_string();
+                store.doubt();
                 tracing::warn!(error = why, "jobs wait");
                 // Also wakes nobody when it says the same again.
                 self.stalled.send_if_modified(|stalled| {
@@ -164,7 +165,9 @@ impl Writer {
                     return;
                 }
             }
-            self.stalled.send_if_modified(|stalled| stalled.take().is_some());
+            if self.stalled.send_if_modified(|stalled| stalled.take().is_some()) {
+                store.doubt();
+            }
             let mut told: Option<Id> = None;
             for entry in batch.drain(..) {
                 if told.as_ref() != Some(&entry.job) {

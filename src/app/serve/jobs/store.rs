@@ -14,7 +14,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row, SqlSafeStr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a statement waits for another connection's lock before it is an error.
 const BUSY: Duration = Duration::from_secs(10);
@@ -174,6 +175,9 @@ pub(super) struct Store {
     /// The one connection that writes: writers wait for each other here and not inside SQLite.
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
+    /// When the disk last refused a write, or took one again after that. A connection that read meanwhile may go on seeing
+    /// the database as it was then, so readers older than this are replaced.
+    doubted: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Store {
@@ -197,11 +201,24 @@ impl Store {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
+        let doubted = Arc::new(Mutex::new(None));
+        let since = doubted.clone();
+        let readers = pool(READERS).before_acquire(move |_, connection| {
+            let doubted: Option<Instant> = *since.lock().unwrap_or_else(PoisonError::into_inner);
+            let trusted = doubted.is_none_or(|doubted| connection.age < doubted.elapsed());
+            Box::pin(std::future::ready(Ok(trusted)))
+        });
         Store {
             path,
             writer: pool(1).connect_lazy_with(options.clone()),
-            readers: pool(READERS).connect_lazy_with(options),
+            readers: readers.connect_lazy_with(options),
+            doubted,
         }
+    }
+
+    /// The disk refused a write, or takes writes again.
+    pub(super) fn doubt(&self) {
+        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Makes the tables, or brings older ones up to date.

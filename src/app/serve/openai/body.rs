@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 /// `response_format=json`.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct TranscriptionJson {
     /// The text.
     pub text: String,
