@@ -281,8 +281,14 @@ const checks = {
   /** Cancelling ends the job and keeps what was recognised; deleting takes it out of the service. */
   async "cancel and delete"() {
     const input = await page.$("#files");
+    const before = new URL(page.url()).hash;
     await input.uploadFile(given.longest);
-    await page.waitForFunction(() => location.hash.includes("job="), { timeout: LONGEST });
+    // Its own address, not that of the recording before.
+    await page.waitForFunction(
+      (before) => location.hash.includes("job=") && location.hash !== before,
+      { timeout: LONGEST },
+      before,
+    );
     const id = new URL(page.url()).hash.slice(5);
     await page.waitForSelector("#under-way:not([hidden])");
     await expecting(/409/, async () => {

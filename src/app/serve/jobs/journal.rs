@@ -153,7 +153,6 @@ impl Writer {
             join_replies(&mut batch);
             while let Err(error) = write(&store, &batch).await {
                 let why = error.to_string();
-                store.doubt();
                 tracing::warn!(error = why, "jobs wait");
                 // Also wakes nobody when it says the same again.
                 self.stalled.send_if_modified(|stalled| {

@@ -175,8 +175,8 @@ pub(super) struct Store {
     /// The one connection that writes: writers wait for each other here and not inside SQLite.
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
-    /// When the disk last refused a write, or took one again after that. A connection that read meanwhile may go on seeing
-    /// the database as it was then, so readers older than this are replaced.
+    /// When the disk last took a write again after it had refused some. A connection that read meanwhile may go on seeing
+    /// the database as it was then (seen in a test with a full disk), so readers older than this are replaced.
     doubted: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -216,7 +216,7 @@ impl Store {
         }
     }
 
-    /// The disk refused a write, or takes writes again.
+    /// The disk takes writes again.
     pub(super) fn doubt(&self) {
         *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
