@@ -9,6 +9,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use std::sync::Arc;
 use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 /// Information of the document that no handler knows.
@@ -25,7 +26,7 @@ struct Document;
 
 /// Every route of the service.
 pub(super) fn router(service: Arc<Service>) -> Router {
-    let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
+    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(openai::routes())
         .merge(pipeline::routes())
         .merge(text::routes())
@@ -34,6 +35,12 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .merge(health::routes())
         .merge(metrics::routes())
         .split_for_parts();
+    if !service.config.serve.keys.is_empty() {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("key", SecurityScheme::Http(bearer));
+        document.security = Some(vec![SecurityRequirement::new("key", [""; 0])]);
+    }
     let document = Arc::new(document.to_pretty_json().unwrap_or_default());
     let router = router
         .merge(page::routes())

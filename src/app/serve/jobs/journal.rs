@@ -2,7 +2,7 @@
 //! of an event before it is on the disk. While the disk takes nothing, entries stay here and are tried again; whoever
 //! brings more waits, so a full disk pauses the jobs and costs them nothing.
 
-use super::store::{Store, StoreError, now_ms};
+use super::store::{Store, StoreError, WRITE, now_ms};
 use super::wire::JobStatus;
 use crate::app::serve::error::ApiError;
 use serde_json::json;
@@ -192,7 +192,7 @@ fn join_replies(batch: &mut Vec<Entry>) {
 }
 
 async fn write(store: &Store, batch: &[Entry]) -> Result<(), StoreError> {
-    let mut transaction = store.writer.begin().await?;
+    let mut transaction = store.writer.begin_with(WRITE).await?;
     for entry in batch {
         write_one(&mut transaction, &entry.job, &entry.what).await?;
     }

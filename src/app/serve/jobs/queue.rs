@@ -1,7 +1,7 @@
 //! What the runner, retention and webhooks ask of the database.
 
 use super::journal::{Ended, end, event};
-use super::store::{Store, StoreError, Stored, now_ms, select_jobs};
+use super::store::{Store, StoreError, Stored, WRITE, now_ms, select_jobs};
 use super::wire::JobStatus;
 use crate::app::serve::error::ApiError;
 use axum::http::StatusCode;
@@ -22,7 +22,7 @@ pub(super) struct Due {
 impl Store {
     /// After a start: what was in work when the process ended is queued again.
     pub async fn recover(&self) -> Result<(), StoreError> {
-        let mut transaction = self.writer.begin().await?;
+        let mut transaction = self.writer.begin_with(WRITE).await?;
         let running: Vec<Stored> =
             sqlx::query_as(select_jobs!("WHERE status = 'running'")).fetch_all(&mut *transaction).await?;
         for job in running {
@@ -46,7 +46,7 @@ impl Store {
     /// The next job to work on, marked as running: fair between clients (fewest in work, then longest unserved), and
     /// first come first served for each of them.
     pub async fn take_next(&self) -> Result<Option<Stored>, StoreError> {
-        let mut transaction = self.writer.begin().await?;
+        let mut transaction = self.writer.begin_with(WRITE).await?;
         let sql = "WITH served AS (SELECT client, sum(status = 'running') AS busy, max(coalesce(begun, 0)) AS last \
                    FROM jobs GROUP BY client) \
                    SELECT id FROM jobs JOIN served USING (client) WHERE status = 'queued' AND not_before <= ? \
@@ -78,7 +78,7 @@ impl Store {
 
     /// What is done of a job, if it was done on the same `basis`; otherwise that is forgotten and the new basis noted.
     pub async fn kept(&self, id: &str, basis: &str) -> Result<Vec<Kept>, StoreError> {
-        let mut transaction = self.writer.begin().await?;
+        let mut transaction = self.writer.begin_with(WRITE).await?;
         let sql = "UPDATE jobs SET basis = ?1, seconds = 0, utterances = 0, recognitions = 0 \
                    WHERE id = ?2 AND basis IS NOT ?1";
         if sqlx::query(sql).bind(basis).bind(id).execute(&mut *transaction).await?.rows_affected() > 0 {
@@ -157,7 +157,7 @@ impl Store {
 
     /// Ends a job that is not in work: cancelled while it waited.
     pub async fn end_queued(&self, id: &str, status: JobStatus) -> Result<bool, StoreError> {
-        let mut transaction = self.writer.begin().await?;
+        let mut transaction = self.writer.begin_with(WRITE).await?;
         let queued: Option<String> = sqlx::query_scalar("SELECT id FROM jobs WHERE id = ? AND status = 'queued'")
             .bind(id)
             .fetch_optional(&mut *transaction)

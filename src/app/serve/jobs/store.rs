@@ -129,6 +129,10 @@ impl sqlx::FromRow<'_, SqliteRow> for Stored {
     }
 }
 
+/// How a transaction that writes begins: with the newest state and the right to change it, so that what it reads first is
+/// still so when it writes.
+pub(super) const WRITE: &str = "BEGIN IMMEDIATE";
+
 /// A job with its webhook, if it has one.
 macro_rules! select_jobs {
     ($rest:literal) => {
@@ -175,8 +179,8 @@ pub(super) struct Store {
     /// The one connection that writes: writers wait for each other here and not inside SQLite.
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
-    /// When the disk last took a write again after it had refused some. A connection that read meanwhile may go on seeing
-    /// the database as it was then (seen in a test with a full disk), so readers older than this are replaced.
+    /// When the disk last took a write again after it had refused some. A connection from before that may go on seeing
+    /// the database as it was then (seen in a test with a full disk), so all older ones are replaced.
     doubted: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -194,26 +198,23 @@ impl Store {
             .busy_timeout(BUSY)
             // Keeps the log from staying as large as it once was.
             .pragma("journal_size_limit", "67108864");
+        let doubted = Arc::new(Mutex::new(None));
         let pool = |connections| {
+            let since: Arc<Mutex<Option<Instant>>> = doubted.clone();
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_secs(60))
                 .idle_timeout(None)
                 .max_lifetime(None)
+                .before_acquire(move |_, connection| {
+                    let doubted = *since.lock().unwrap_or_else(PoisonError::into_inner);
+                    let trusted = doubted.is_none_or(|doubted| connection.age < doubted.elapsed());
+                    Box::pin(std::future::ready(Ok(trusted)))
+                })
         };
-        let doubted = Arc::new(Mutex::new(None));
-        let since = doubted.clone();
-        let readers = pool(READERS).before_acquire(move |_, connection| {
-            let doubted: Option<Instant> = *since.lock().unwrap_or_else(PoisonError::into_inner);
-            let trusted = doubted.is_none_or(|doubted| connection.age < doubted.elapsed());
-            Box::pin(std::future::ready(Ok(trusted)))
-        });
-        Store {
-            path,
-            writer: pool(1).connect_lazy_with(options.clone()),
-            readers: readers.connect_lazy_with(options),
-            doubted,
-        }
+        let writer = pool(1).connect_lazy_with(options.clone());
+        let readers = pool(READERS).connect_lazy_with(options);
+        Store { path, writer, readers, doubted }
     }
 
     /// The disk takes writes again.
@@ -244,7 +245,7 @@ impl Store {
 
     /// Stores a job. A client's idempotency key that is known gives the job it belongs to instead.
     pub async fn insert(&self, job: &NewJob) -> Result<Result<(), Stored>, StoreError> {
-        let mut transaction = self.writer.begin().await?;
+        let mut transaction = self.writer.begin_with(WRITE).await?;
         let known = sqlx::query_as::<_, Stored>(select_jobs!("WHERE client = ? AND idempotency = ?"));
         let known = known.bind(&job.client).bind(&job.idempotency).fetch_optional(&mut *transaction).await?;
         if let Some(known) = known {
