@@ -153,6 +153,7 @@ impl Writer {
             join_replies(&mut batch);
             while let Err(error) = write(&store, &batch).await {
                 let why = error.to_string();
+                store.failed();
                 tracing::warn!(error = why, "jobs wait");
                 // Also wakes nobody when it says the same again.
                 self.stalled.send_if_modified(|stalled| {

@@ -182,6 +182,9 @@ pub(super) struct Store {
     /// When the disk last took a write again after it had refused some. A connection from before that may go on seeing
     /// the database as it was then (seen in a test with a full disk), so all older ones are replaced.
     doubted: Arc<Mutex<Option<Instant>>>,
+    /// When a write last failed. What is left of its transaction goes with its connection: on the same one later commits
+    /// could stay within it, and be seen by nobody.
+    failed: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Store {
@@ -198,9 +201,9 @@ impl Store {
             .busy_timeout(BUSY)
             // Keeps the log from staying as large as it once was.
             .pragma("journal_size_limit", "67108864");
-        let doubted = Arc::new(Mutex::new(None));
-        let pool = |connections| {
-            let since: Arc<Mutex<Option<Instant>>> = doubted.clone();
+        let (doubted, failed) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
+        let pool = |connections, since: &Arc<Mutex<Option<Instant>>>| {
+            let since = since.clone();
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_secs(60))
@@ -212,9 +215,14 @@ impl Store {
                     Box::pin(std::future::ready(Ok(trusted)))
                 })
         };
-        let writer = pool(1).connect_lazy_with(options.clone());
-        let readers = pool(READERS).connect_lazy_with(options);
-        Store { path, writer, readers, doubted }
+        let writer = pool(1, &failed).connect_lazy_with(options.clone());
+        let readers = pool(READERS, &doubted).connect_lazy_with(options);
+        Store { path, writer, readers, doubted, failed }
+    }
+
+    /// A write failed: the next one has a connection of its own.
+    pub(super) fn failed(&self) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// The disk takes writes again.
