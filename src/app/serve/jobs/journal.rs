@@ -153,7 +153,6 @@ impl Writer {
             join_replies(&mut batch);
             while let Err(error) = write(&store, &batch).await {
                 let why = error.to_string();
-                store.failed();
                 tracing::warn!(error = why, "jobs wait");
                 // Also wakes nobody when it says the same again.
                 self.stalled.send_if_modified(|stalled| {
@@ -165,9 +164,7 @@ impl Writer {
                     return;
                 }
             }
-            if self.stalled.send_if_modified(|stalled| stalled.take().is_some()) {
-                store.doubt();
-            }
+            self.stalled.send_if_modified(|stalled| stalled.take().is_some());
             let mut told: Option<Id> = None;
             for entry in batch.drain(..) {
                 if told.as_ref() != Some(&entry.job) {

@@ -12,10 +12,9 @@ use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Row, SqlSafeStr};
+use sqlx::{Connection, Row, SqlSafeStr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long a statement waits for another connection's lock before it is an error.
 const BUSY: Duration = Duration::from_secs(10);
@@ -179,12 +178,6 @@ pub(super) struct Store {
     /// The one connection that writes: writers wait for each other here and not inside SQLite.
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
-    /// When the disk last took a write again after it had refused some. A connection from before that may go on seeing
-    /// the database as it was then (seen in a test with a full disk), so all older ones are replaced.
-    doubted: Arc<Mutex<Option<Instant>>>,
-    /// When a write last failed. What is left of its transaction goes with its connection: on the same one later commits
-    /// could stay within it, and be seen by nobody.
-    failed: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Store {
@@ -201,33 +194,26 @@ impl Store {
             .busy_timeout(BUSY)
             // Keeps the log from staying as large as it once was.
             .pragma("journal_size_limit", "67108864");
-        let (doubted, failed) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
-        let pool = |connections, since: &Arc<Mutex<Option<Instant>>>| {
-            let since = since.clone();
+        let pool = |connections| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_secs(60))
                 .idle_timeout(None)
                 .max_lifetime(None)
-                .before_acquire(move |_, connection| {
-                    let doubted = *since.lock().unwrap_or_else(PoisonError::into_inner);
-                    let trusted = doubted.is_none_or(|doubted| connection.age < doubted.elapsed());
-                    Box::pin(std::future::ready(Ok(trusted)))
+                // After a COMMIT that failed (a full disk) sqlx 0.9 takes its connection for one inside a transaction for
+                // ever, and what is committed on it later is seen by nobody. The ping lets rollbacks that wait take place.
+                .after_release(|connection, _| {
+                    Box::pin(async move {
+                        connection.ping().await?;
+                        Ok(!connection.is_in_transaction())
+                    })
                 })
         };
-        let writer = pool(1, &failed).connect_lazy_with(options.clone());
-        let readers = pool(READERS, &doubted).connect_lazy_with(options);
-        Store { path, writer, readers, doubted, failed }
-    }
-
-    /// A write failed: the next one has a connection of its own.
-    pub(super) fn failed(&self) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// The disk takes writes again.
-    pub(super) fn doubt(&self) {
-        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Store {
+            path,
+            writer: pool(1).connect_lazy_with(options.clone()),
+            readers: pool(READERS).connect_lazy_with(options),
+        }
     }
 
     /// Makes the tables, or brings older ones up to date.
