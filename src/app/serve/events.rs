@@ -2,11 +2,11 @@
 
 use super::error::{ApiError, ErrorDetail};
 use super::sse::Sent;
-use super::work::Happened;
 use crate::language::Lang;
 use crate::outcome::{Cue, Intent, Outcome, Warning};
+use crate::pipeline::Event;
 use crate::speech::Segment;
-use axum::response::sse::Event;
+use axum::response::sse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -69,22 +69,22 @@ impl RunEvent {
 
     /// For the wire.
     pub fn sent(&self) -> Sent {
-        Event::default().event(self.name()).json_data(self)
+        sse::Event::default().event(self.name()).json_data(self)
     }
 }
 
-impl From<Happened> for RunEvent {
-    fn from(happened: Happened) -> Self {
-        match happened {
-            Happened::Opened { format, duration } => RunEvent::Opened { format, duration },
-            Happened::Language(language) => RunEvent::Language { language },
-            Happened::Progress { seconds } => RunEvent::Progress { seconds },
-            Happened::Segment(segment) => RunEvent::Segment(segment),
-            Happened::Cleaned(cues) => RunEvent::Cleaned { cues },
-            Happened::Translated(cues) => RunEvent::Translated { cues },
-            Happened::Intent(intent) => RunEvent::Intent(intent),
-            Happened::ReplyDelta(delta) => RunEvent::ReplyDelta { delta },
-            Happened::Warning(warning) => RunEvent::Warning(warning),
+impl From<Event<'_>> for RunEvent {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Opened { format, duration } => RunEvent::Opened { format: format.to_owned(), duration },
+            Event::Language(language) => RunEvent::Language { language },
+            Event::Progress { seconds } => RunEvent::Progress { seconds },
+            Event::Segment(segment) => RunEvent::Segment(segment.clone()),
+            Event::Cleaned(cues) => RunEvent::Cleaned { cues: cues.to_vec() },
+            Event::Translated(cues) => RunEvent::Translated { cues: cues.to_vec() },
+            Event::Intent(intent) => RunEvent::Intent(intent.clone()),
+            Event::ReplyDelta(delta) => RunEvent::ReplyDelta { delta: delta.to_owned() },
+            Event::Warning(warning) => RunEvent::Warning(warning.clone()),
         }
     }
 }

@@ -4,14 +4,13 @@ use super::admission::Admitted;
 use super::error::ApiError;
 use super::events::RunEvent;
 use super::form::Form;
-use super::openai::select;
-use super::plan::{FormatName, PlanFields, SpeechTask, TextName, format_from, plan_from};
+use super::plan::{FormatName, PlanFields, SpeechTask, TextName, format_from, plan_from, with_model};
 use super::problems::Problems;
 use super::render::{self, Carry, rendered};
 use super::sse::{self, ServerSentEvent};
 use super::state::Service;
 use super::upload::receive;
-use super::work::{Happened, Source, Work};
+use super::work::{Source, Work};
 use crate::config::Config;
 use crate::outcome::{Outcome, Plan, Route, Style};
 use crate::output::{Answer, Format};
@@ -105,11 +104,9 @@ async fn pipeline(
     request: Request,
 ) -> Result<Response, ApiError> {
     let upload = receive(&service, request).await?;
-    let mut plan = plan_from(&upload.form, &service.config)?;
+    let plan = plan_from(&upload.form, &service.config)?;
     let delivery = delivery(&upload.form)?;
-    if let Some(asked) = plan.model.take() {
-        plan.model = select(&service.config, &asked).await?;
-    }
+    let plan = with_model(plan, &service.config).await?;
     run(&service, place, plan, Source::Audio(upload.audio), delivery).await
 }
 
@@ -157,8 +154,8 @@ async fn events(mut work: Work, place: Admitted) -> Result<Response, ApiError> {
     let mut first = Vec::new();
     loop {
         match work.events.recv().await {
-            Some(opened @ Happened::Opened { .. }) => first.push(RunEvent::from(opened)),
-            Some(happened) => break first.push(RunEvent::from(happened)),
+            Some(opened @ RunEvent::Opened { .. }) => first.push(opened),
+            Some(event) => break first.push(event),
             None => {
                 first.push(RunEvent::Done { outcome: Box::new(work.outcome().await?) });
                 return Ok(sse::answer(futures_util::stream::iter(first.into_iter().map(|event| event.sent()))));
@@ -170,8 +167,8 @@ async fn events(mut work: Work, place: Admitted) -> Result<Response, ApiError> {
         for event in first {
             yield event.sent();
         }
-        while let Some(happened) = work.events.recv().await {
-            yield RunEvent::from(happened).sent();
+        while let Some(event) = work.events.recv().await {
+            yield event.sent();
         }
         yield RunEvent::from(work.outcome().await.map_err(ApiError::from)).sent();
     }))

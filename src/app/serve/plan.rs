@@ -3,6 +3,7 @@
 
 use super::error::ApiError;
 use super::form::{Form, is_given};
+use super::openai::select;
 use crate::app::session;
 use crate::config::Config;
 use crate::language::{Lang, LanguageChoice};
@@ -105,7 +106,7 @@ pub(super) enum TextName {
 /// The plan of a request. Fields beside `plan` win over the same ones in it.
 ///
 /// # Errors
-/// 400 that names the field, for a value nobody knows. The model is not looked up here: see `models::select`.
+/// 400 that names the field, for a value nobody knows. The model is not looked up here: see [`with_model`].
 pub(super) fn plan_from(form: &Form, config: &Config) -> Result<Plan, ApiError> {
     let form = &flattened(form)?;
     let mut plan = session::plan(config)?;
@@ -128,6 +129,17 @@ pub(super) fn plan_from(form: &Form, config: &Config) -> Result<Plan, ApiError> 
     speech_fields(form, &mut plan)?;
     if form.one("word_times").is_some() {
         plan.word_times = form.flag("word_times")?;
+    }
+    Ok(plan)
+}
+
+/// The plan with its model looked up, so that a name nobody knows is told before any work.
+///
+/// # Errors
+/// 404 that names the field.
+pub(super) async fn with_model(mut plan: Plan, config: &Config) -> Result<Plan, ApiError> {
+    if let Some(asked) = plan.model.take() {
+        plan.model = select(config, &asked).await?;
     }
     Ok(plan)
 }

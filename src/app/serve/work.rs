@@ -2,31 +2,17 @@
 
 use super::drain::{self, Unfinished};
 use super::edge::Client;
+use super::events::RunEvent;
 use super::state::Service;
 use super::upload::Audio;
 use crate::error::Error;
-use crate::language::Lang;
-use crate::outcome::{Cue, Intent, Outcome, Plan, Warning};
+use crate::outcome::{Outcome, Plan};
 use crate::pipeline::{self, Event, Run};
-use crate::speech::{Segment, Transcript};
+use crate::speech::Transcript;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-/// What happened, to be sent on. The owned form of [`Event`].
-#[derive(Clone, Debug)]
-pub(super) enum Happened {
-    Opened { format: String, duration: Option<f64> },
-    Progress { seconds: f64 },
-    Language(Lang),
-    Segment(Segment),
-    Cleaned(Vec<Cue>),
-    Translated(Vec<Cue>),
-    Intent(Intent),
-    ReplyDelta(String),
-    Warning(Warning),
-}
 
 /// What is worked on.
 pub(super) enum Source {
@@ -37,7 +23,7 @@ pub(super) enum Source {
 /// A run under way. Dropping it cancels the run: a recogniser is free within one pass of the encoder.
 pub(super) struct Work {
     /// In order; ends when the run does.
-    pub events: mpsc::UnboundedReceiver<Happened>,
+    pub events: mpsc::UnboundedReceiver<RunEvent>,
     run: JoinHandle<Result<Outcome, Error>>,
     _cancel: DropGuard,
 }
@@ -52,7 +38,7 @@ impl Work {
         let work = async move {
             let observer = move |event: Event<'_>| {
                 // A client that has gone wants no events; its run is being cancelled.
-                let _ = events_in.send(Happened::from(event));
+                let _ = events_in.send(RunEvent::from(event));
             };
             let run = Run { caller: client.caller, ..Run::new(service.engine()?, &plan, &observer, &cancel) };
             let result = match source {
@@ -90,21 +76,5 @@ impl Work {
     pub async fn outcome(&mut self) -> Result<Outcome, Error> {
         let ended = (&mut self.run).await;
         ended.unwrap_or_else(|panic| Err(Error::Usage(format!("the run failed unexpectedly: {panic}"))))
-    }
-}
-
-impl From<Event<'_>> for Happened {
-    fn from(event: Event<'_>) -> Self {
-        match event {
-            Event::Opened { format, duration } => Happened::Opened { format: format.to_owned(), duration },
-            Event::Progress { seconds } => Happened::Progress { seconds },
-            Event::Language(lang) => Happened::Language(lang),
-            Event::Segment(segment) => Happened::Segment(segment.clone()),
-            Event::Cleaned(cues) => Happened::Cleaned(cues.to_vec()),
-            Event::Translated(cues) => Happened::Translated(cues.to_vec()),
-            Event::Intent(intent) => Happened::Intent(intent.clone()),
-            Event::ReplyDelta(delta) => Happened::ReplyDelta(delta.to_owned()),
-            Event::Warning(warning) => Happened::Warning(warning.clone()),
-        }
     }
 }

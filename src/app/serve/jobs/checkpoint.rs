@@ -4,7 +4,6 @@ use super::journal::{Id, Journal, What};
 use super::queue::Kept;
 use super::store::StoreError;
 use crate::app::serve::events::RunEvent;
-use crate::app::serve::work::Happened;
 use crate::pipeline::{Checkpoint, Event, Written};
 use crate::speech::Transcript;
 use std::collections::{HashMap, HashSet};
@@ -46,17 +45,14 @@ impl<'a> Work<'a> {
         if !self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_new(&event) {
             return;
         }
-        let what = match Happened::from(event) {
-            Happened::Opened { format, duration } => What::Opened { format, duration },
-            Happened::Progress { seconds } => What::Progress { seconds },
-            Happened::ReplyDelta(delta) => What::Reply(delta),
-            shown => {
-                let event = RunEvent::from(shown);
-                match serde_json::to_string(&event) {
-                    Ok(data) => What::Event { kind: event.name(), data },
-                    Err(error) => return tracing::error!(job = &*self.job, %error, "an event cannot be written"),
-                }
-            }
+        let what = match RunEvent::from(event) {
+            RunEvent::Opened { format, duration } => What::Opened { format, duration },
+            RunEvent::Progress { seconds } => What::Progress { seconds },
+            RunEvent::ReplyDelta { delta } => What::Reply(delta),
+            shown => match serde_json::to_string(&shown) {
+                Ok(data) => What::Event { kind: shown.name(), data },
+                Err(error) => return tracing::error!(job = &*self.job, %error, "an event cannot be written"),
+            },
         };
         self.journal.push(&self.job, what);
     }

@@ -103,7 +103,7 @@ pub(super) async fn job_result(
         }
         Wire::Verbose => {
             let form: Form = serde_json::from_str(&job.form).map_err(StoreError::Damaged)?;
-            let plan = plan::of(&form, &service.config).await?;
+            let plan = plan::fields(&form, &service.config)?;
             Json(verbose_json(&outcome, &plan)).into_response()
         }
     };

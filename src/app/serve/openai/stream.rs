@@ -4,8 +4,9 @@ use super::body::{Language, Logprob, Usage, languages, logprobs};
 use super::request::{Asked, Body, Logprobs};
 use crate::app::serve::admission::Admitted;
 use crate::app::serve::error::{ApiError, ErrorBody};
+use crate::app::serve::events::RunEvent;
 use crate::app::serve::sse::{self, Sent};
-use crate::app::serve::work::{Happened, Work};
+use crate::app::serve::work::Work;
 use crate::language::Lang;
 use crate::outcome::Outcome;
 use crate::speech::Segment;
@@ -104,10 +105,10 @@ struct Deltas {
 impl Deltas {
     /// The next piece of text; none at the end of the run.
     async fn next(&mut self, work: &mut Work) -> Option<TranscriptEvent> {
-        while let Some(happened) = work.events.recv().await {
-            match happened {
-                Happened::Language(language) => self.language = Some(language),
-                Happened::Segment(segment) if !segment.text.is_empty() => return Some(self.delta(&segment)),
+        while let Some(event) = work.events.recv().await {
+            match event {
+                RunEvent::Language { language } => self.language = Some(language),
+                RunEvent::Segment(segment) if !segment.text.is_empty() => return Some(self.delta(&segment)),
                 _ => {}
             }
         }
