@@ -1,6 +1,8 @@
 //! `bestbox batch`: folders of recordings in, transcripts out, nothing done twice and nothing lost.
 
 mod inputs;
+#[expect(dead_code)]
+mod record;
 mod report;
 
 use super::Override;
