@@ -4,14 +4,14 @@ use crate::language::Lang;
 use crate::outcome::{Intent, Outcome, Timings, Warning};
 use crate::output::Format;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// One file of IN and what became of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct FileRecord {
-    /// Path below IN with `/` between its parts. Bytes that are not UTF-8 stand as `\xNN`, a backslash as `\\`, so that
-    /// different files never have the same name here.
-    pub path: String,
+    /// Below IN.
+    pub path: RelativePath,
     /// What became of it.
     pub status: Status,
     /// Recording or existing transcript.
@@ -32,10 +32,78 @@ pub(super) struct FileRecord {
     pub summary: Option<Summary>,
     /// Files written for it.
     pub outputs: Vec<OutputFile>,
-    /// The stored [`Outcome`] as JSON, path relative to OUT; absent when it failed.
-    pub outcome: Option<PathBuf>,
+    /// The stored [`Outcome`] as JSON, below OUT; absent when it failed. Its `source.name` is that of whichever file had
+    /// this content first.
+    pub outcome: Option<RelativePath>,
     /// What `--then` did.
     pub then: Option<Hook>,
+}
+
+/// A path below IN or OUT, `/` between its parts. As text (and in JSON) it is UTF-8 whatever the name: bytes that are
+/// none stand as `\xNN` and a backslash of the name as `\\`, so different files never have the same text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct RelativePath(String);
+
+impl RelativePath {
+    /// Of a path that is relative already.
+    pub fn of(path: &Path) -> Self {
+        let parts = path.components().map(|part| escaped(part.as_os_str().as_encoded_bytes()));
+        RelativePath(parts.collect::<Vec<_>>().join("/"))
+    }
+
+    /// The path again, to be joined to IN or OUT.
+    pub fn to_path(&self) -> PathBuf {
+        self.0.split('/').map(|part| os_string(unescaped(part))).collect()
+    }
+
+    /// The bytes of the path, `/` between its parts: what a percent-encoded link holds.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        unescaped(&self.0)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RelativePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn escaped(name: &[u8]) -> String {
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        text.push_str(&chunk.valid().replace('\\', "\\\\"));
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+fn unescaped(text: &str) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((&byte, after)) = rest.split_first() {
+        let hex = after.get(1..3).and_then(|hex| std::str::from_utf8(hex).ok());
+        let hex = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        (rest, _) = match (byte, after.first(), hex) {
+            (b'\\', Some(b'\\'), _) => (&after[1..], bytes.push(b'\\')),
+            (b'\\', Some(b'x'), Some(hex)) => (&after[3..], bytes.push(hex)),
+            _ => (after, bytes.push(byte)),
+        };
+    }
+    bytes
+}
+
+#[cfg(unix)]
+fn os_string(bytes: Vec<u8>) -> std::ffi::OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(bytes)
+}
+
+#[cfg(not(unix))]
+fn os_string(bytes: Vec<u8>) -> std::ffi::OsString {
+    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 /// What became of a file.
@@ -144,8 +212,8 @@ pub(super) struct Passage {
 /// A file that was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OutputFile {
-    /// Relative to OUT.
-    pub path: PathBuf,
+    /// Below OUT.
+    pub path: RelativePath,
     /// Its format.
     #[serde(with = "format_name")]
     pub format: Format,
@@ -222,5 +290,34 @@ mod format_name {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Format, D::Error> {
         String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn any_path_survives_as_text() {
+        use std::os::unix::ffi::OsStrExt;
+        let names: [&[u8]; 6] = [
+            b"a/b.wav",
+            b"caf\xe9.wav",
+            b"back\\slash \\x41.wav",
+            b"new\nline/\xff\xfe",
+            "\u{65e5}\u{672c}".as_bytes(),
+            b"\\",
+        ];
+        let mut texts = std::collections::HashSet::new();
+        for name in names {
+            let path = Path::new(std::ffi::OsStr::from_bytes(name));
+            let text = RelativePath::of(path);
+            assert_eq!(text.to_path(), path, "{text}");
+            assert_eq!(text.to_bytes(), name, "{text}");
+            let json = serde_json::to_string(&text).unwrap();
+            assert_eq!(serde_json::from_str::<RelativePath>(&json).unwrap(), text);
+            assert!(texts.insert(text));
+        }
     }
 }
