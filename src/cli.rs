@@ -76,7 +76,7 @@ pub struct PlanArgs {
     /// Translate into this language (code or English name)
     #[arg(long, value_name = "LANG")]
     pub to: Option<String>,
-    /// Only text, let the intent decide, or straight to the agent [default: auto]
+    /// Only text, only the intent, let the intent decide, or straight to the agent [default: auto; batch: text]
     #[arg(long, value_enum)]
     pub route: Option<Route>,
     /// File with names and jargon, one a line
