@@ -1,6 +1,6 @@
 //! Front ends: each builds a plan, calls the pipeline and delivers the outcome.
 
-mod batch;
+pub mod batch;
 mod bench;
 mod config;
 mod doctor;

@@ -6,8 +6,21 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Environment variables that begin with `BESTBOX_` and are not configuration keys.
-const OTHER_VARIABLES: [&str; 5] =
-    ["BESTBOX_CACHE", "BESTBOX_CONFIG", "BESTBOX_LOG", "BESTBOX_LONG", "BESTBOX_LLAMA_FLAGS"];
+const OTHER_VARIABLES: [&str; 12] = [
+    "BESTBOX_CACHE",
+    "BESTBOX_CONFIG",
+    "BESTBOX_LOG",
+    "BESTBOX_LONG",
+    "BESTBOX_LLAMA_FLAGS",
+    // What a command of `batch --then` is told.
+    "BESTBOX_FILE",
+    "BESTBOX_NAME",
+    "BESTBOX_OUT",
+    "BESTBOX_OUTCOME",
+    "BESTBOX_SECONDS",
+    "BESTBOX_LANGUAGE",
+    "BESTBOX_INTENT",
+];
 
 /// Tables whose keys are the user's own.
 const FREE_TABLES: [&str; 1] = ["cleanup.replacements"];

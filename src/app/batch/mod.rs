@@ -1,9 +1,17 @@
 //! `bestbox batch`: folders of recordings in, transcripts out, nothing done twice and nothing lost.
 
+mod checkpoint;
 mod inputs;
-#[expect(dead_code)]
+mod manifest;
+mod names;
+mod outputs;
 mod record;
 mod report;
+mod then;
+mod walk;
+mod wanted;
+
+pub use record::Text;
 
 use super::Override;
 use super::session::plan_overrides;

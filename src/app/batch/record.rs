@@ -52,6 +52,11 @@ impl RelativePath {
         RelativePath(parts.collect::<Vec<_>>().join("/"))
     }
 
+    /// Of what [`RelativePath::as_str`] gave.
+    pub fn from_text(text: String) -> Self {
+        RelativePath(text)
+    }
+
     /// The path again, to be joined to IN or OUT.
     pub fn to_path(&self) -> PathBuf {
         self.0.split('/').map(|part| os_string(unescaped(part))).collect()
@@ -141,6 +146,13 @@ pub(super) struct Failure {
     pub code: Reason,
     /// One sentence for a person.
     pub message: String,
+}
+
+impl Failure {
+    /// A reason with its sentence.
+    pub fn new(code: Reason, message: impl Into<String>) -> Self {
+        Failure { code, message: message.into() }
+    }
 }
 
 /// Reason codes of failures. Part of the report's JSON.
