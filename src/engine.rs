@@ -3,18 +3,18 @@
 
 mod prompts;
 mod settings;
+mod shelf;
+mod speech;
 mod tiers;
 
 use crate::agent::Agent;
 use crate::audio::{Channels, DecodeSettings};
 use crate::config::Config;
 use crate::error::Error;
-use crate::models::{self, Role, Store};
+use crate::models::{self, Store};
 use crate::outcome::*;
 use crate::speech::SpeechOptions;
 use crate::speech::vad::VadSettings;
-use crate::speech::whisper::Model;
-use crate::speech::worker::Recognizers;
 use crate::text::clean::Cleaner;
 use crate::text::intent::{self, Classifier, RouteSet};
 use crate::text::translate::Translator;
@@ -24,6 +24,7 @@ use tiers::TierSet;
 use tokio_util::sync::CancellationToken;
 
 pub use settings::{llama_server, vocabulary_words};
+pub use speech::{InstalledModel, Lease, LoadState, LoadedModel, SpeechModels, Unloaded};
 
 /// Told what is being loaded or started, for things that take more than a moment.
 pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
@@ -76,7 +77,7 @@ impl Needs {
 pub struct Engine {
     config: Config,
     channels: Channels,
-    recognizers: Option<Recognizers>,
+    speech: Option<SpeechModels>,
     tiers: TierSet,
     routes: Arc<RouteSet>,
     decoder: PathBuf,
@@ -109,15 +110,15 @@ impl Engine {
             &routes,
             tiers::Context { store: store.clone(), program: program.clone(), notice: notice.clone() },
         );
-        let recognizers = if needs.speech {
-            let settings = config.clone();
-            let load = move || load_speech(&settings, &store, &notice);
-            let loaded = tokio::task::spawn_blocking(load).await;
-            Some(loaded.map_err(|panic| Error::Usage(format!("loading the speech model failed: {panic}")))??)
+        let speech = if needs.speech {
+            notice(&format!("loading the speech model {}", config.speech.model));
+            let models = SpeechModels::new(&config, &store)?;
+            models.preload().await?;
+            Some(models)
         } else {
             None
         };
-        Ok(Engine { config, channels, recognizers, tiers, routes, decoder: program })
+        Ok(Engine { config, channels, speech, tiers, routes, decoder: program })
     }
 
     /// The configuration in force.
@@ -144,9 +145,12 @@ impl Engine {
         self.tiers.stop().await;
     }
 
-    /// The recogniser threads.
-    pub(crate) fn recognizers(&self) -> Result<&Recognizers, Error> {
-        self.recognizers.as_ref().ok_or_else(|| Error::Usage("this engine was started without a speech model".into()))
+    /// The speech models.
+    ///
+    /// # Errors
+    /// When this engine was started without speech.
+    pub fn speech(&self) -> Result<&SpeechModels, Error> {
+        self.speech.as_ref().ok_or_else(|| Error::Usage("this engine was started without a speech model".into()))
     }
 
     /// How many utterances are recognised at once.
@@ -248,11 +252,4 @@ impl Engine {
             Err(error) => unavailable(error.to_string()),
         }
     }
-}
-
-fn load_speech(config: &Config, store: &Store, notice: &Notice) -> Result<Recognizers, Error> {
-    notice(&format!("loading the speech model {}", config.speech.model));
-    let path = store.resolve(&config.speech.model, Role::Whisper)?;
-    let model = Model::load(&settings::model(config, path))?;
-    Ok(Recognizers::start(model, settings::pool(config))?)
 }

@@ -139,10 +139,11 @@ impl Track {
 }
 
 /// What made the cleaned text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CleanEngine {
     /// Nothing was done (`verbatim`).
+    #[default]
     None,
     /// A language model held to the speaker's words by a grammar.
     Grammar,

@@ -19,9 +19,8 @@ use crate::speech::{Segment, Transcript};
 use crate::text::clean::MoreFollows;
 use decide::decide_and_answer;
 use decode::{Count, Decoded, decode};
-use listen::{recognize, warn_about_speech};
+use listen::{Utterances, recognize, warn_about_speech};
 use notes::{Notes, ms};
-use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +58,8 @@ pub struct Caller(pub u64);
 
 /// Where a run that may be killed keeps its work, utterance by utterance, so that the next run of the same recording
 /// with the same plan repeats none of it. Called from the pipeline's own task: must not block for long.
+///
+/// Only what is known for good is kept: nothing of an utterance whose run was given up half-way.
 pub trait Checkpoint: Send + Sync {
     /// What was recognised in the utterance that starts at this sample (16 kHz), if it was.
     fn recall(&self, utterance: u64) -> Option<Transcript>;
@@ -68,7 +69,19 @@ pub trait Checkpoint: Send + Sync {
     fn recall_written(&self, utterance: u64) -> Option<Written>;
     /// Keeps the text made of it.
     fn keep_written(&self, utterance: u64, written: &Written);
+    /// The language spoken, where it was listened for on its own (Whisper's translation to English).
+    fn recall_language(&self) -> Option<Lang> {
+        self.recall(LANGUAGE_HEARD)?.language
+    }
+    /// Keeps the language spoken.
+    fn keep_language(&self, language: Lang) {
+        self.keep(LANGUAGE_HEARD, &Transcript { language: Some(language), segments: Vec::new() });
+    }
 }
+
+/// Under this number, which no sample of a recording has, a [`Checkpoint`] keeps the language spoken. It fits a signed
+/// 64-bit column.
+const LANGUAGE_HEARD: u64 = i64::MAX as u64;
 
 /// The text made of one utterance.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -116,15 +129,15 @@ pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome
     let notes = Notes::default();
     let (utterances_in, utterances) = mpsc::channel(4);
     let (spoken_in, spoken) = mpsc::unbounded_channel();
-    let count = Arc::new(Count::default());
+    let (count, counted) = Count::new();
     let listening = async {
-        let transcript = recognize(run, utterances, spoken_in, &count, &notes).await?;
+        let transcript = recognize(run, Utterances { found: utterances, counted }, spoken_in, &notes).await?;
         run.heard.inspect(|heard| heard());
         let (intent, reply) = decide_and_answer(run, &transcript, &notes).await;
         Ok::<_, Error>((transcript, intent, reply))
     };
     let (decoded, heard, (cleaned, translated)) =
-        tokio::join!(decode(run, input, utterances_in, count.clone()), listening, write(run, spoken, &notes));
+        tokio::join!(decode(run, input, utterances_in, count), listening, write(run, spoken, &notes));
     // A recogniser that failed stops the decoder by closing its channel: the recogniser's error is the cause.
     let (transcript, intent, reply) = heard?;
     let decoded = match decoded {
@@ -158,7 +171,7 @@ pub async fn run_text(run: Run<'_>, transcript: Transcript, name: &str) -> Resul
         let lang = transcript.language.unwrap_or(Lang::ENGLISH);
         // The receiver lives until `write` returns, so this cannot fail.
         let segments = transcript.segments.clone();
-        let _ = spoken_in.send(Spoken { segments, lang, more_follows: MoreFollows::No });
+        let _ = spoken_in.send(Spoken { utterance: None, segments, lang, more_follows: MoreFollows::No });
     }
     drop(spoken_in);
     let ((intent, reply), (cleaned, translated)) =

@@ -23,6 +23,32 @@ pub enum ModelError {
         /// Its catalogue name.
         name: String,
     },
+    /// A name that somebody who may not name files asked for.
+    #[error("there is no model called '{name}' here; choose one of the list of models")]
+    NotOffered {
+        /// What was asked for.
+        name: String,
+    },
+    /// Models in use leave no room for another.
+    #[error("no room to load the model {name}: it takes {}, and the models in use leave less of the {} that speech.memory_bytes allows; try again later", size(*.needed), size(*.allowed))]
+    NoRoom {
+        /// What was asked for.
+        name: String,
+        /// Bytes it takes.
+        needed: u64,
+        /// Bytes that all loaded models may take.
+        allowed: u64,
+    },
+    /// No room will ever be enough.
+    #[error("the model {name} takes {}, more than the {} that speech.memory_bytes allows: raise it, or choose a smaller model", size(*.needed), size(*.allowed))]
+    TooLarge {
+        /// What was asked for.
+        name: String,
+        /// Bytes it takes.
+        needed: u64,
+        /// Bytes that all loaded models may take.
+        allowed: u64,
+    },
     /// The given path holds no file.
     #[error("there is no model file {}", .0.display())]
     NoFile(PathBuf),

@@ -80,6 +80,41 @@ impl Store {
         Ok(path)
     }
 
+    /// As [`Store::resolve`] for a name that a stranger gave: a catalogue name or the name of a file in one of the model
+    /// folders. Never a path, never a file anywhere else, and no error tells where anything is.
+    ///
+    /// # Errors
+    /// [`ModelError::Missing`] for a model of the catalogue that is not here, [`ModelError::NotOffered`] for all else.
+    pub fn resolve_named(&self, name: &str, role: Role) -> Result<PathBuf, ModelError> {
+        let not_offered = || ModelError::NotOffered { name: name.chars().take(80).collect() };
+        let plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "-_.+ ".contains(c));
+        if !plain || name.starts_with('.') {
+            return Err(not_offered());
+        }
+        let path = match self.locate(name) {
+            Err(ModelError::Missing { name: known }) if catalog::find(&known).is_some_and(|m| m.role == role) => {
+                return Err(ModelError::Missing { name: known });
+            }
+            path => path.map_err(|_| not_offered())?,
+        };
+        // `locate` also looks in the working folder.
+        let inside = |folder: &Path| path.parent() == Some(folder);
+        if !self.folders.iter().any(|folder| inside(folder)) && !inside(&self.models()) {
+            return Err(not_offered());
+        }
+        if check_kind(&path, role).is_err() {
+            return Err(not_offered());
+        }
+        if let Some(model) = self.pinned_by_catalogue(&path) {
+            self.check(model, &path, &CancellationToken::new()).map_err(|error| {
+                // For the operator; the stranger is not told of files.
+                tracing::warn!(%error, "a model that was asked for cannot be used");
+                not_offered()
+            })?;
+        }
+        Ok(path)
+    }
+
     /// The file for `spec` without any check, for `models path`.
     ///
     /// # Errors

@@ -5,24 +5,67 @@ use super::{Event, Run};
 use crate::audio::{self, AudioError, Input};
 use crate::error::Error;
 use crate::speech::Utterance;
+use crate::speech::queue::Lane;
 use crate::speech::vad::Segmenter;
 use crate::text::clean::MoreFollows;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-/// Which utterance is the last: known as soon as the decoder is at the end, mostly long before it is recognised.
-#[derive(Default)]
-pub(super) struct Count {
-    sent: AtomicUsize,
-    complete: AtomicBool,
+/// From this length on a recording waits in the lane for long ones, seconds. One window of Whisper's: up to there it is
+/// one utterance, the least that anybody in front of it in the queue can cost.
+const LONG_SECONDS: f64 = 30.0;
+
+/// What the decoder knows of the recording so far.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    /// Utterances found.
+    sent: usize,
+    /// Whether these are all.
+    complete: bool,
+    lane: Lane,
 }
 
+/// What the decoder tells the recogniser: which utterance is the last, known as soon as the decoder is at the end, mostly
+/// long before it is recognised; and how long the recording is.
+pub(super) struct Count(watch::Sender<Known>);
+
+/// The recogniser's side of [`Count`].
+#[derive(Clone)]
+pub(super) struct Counted(watch::Receiver<Known>);
+
 impl Count {
+    pub(super) fn new() -> (Count, Counted) {
+        let (known, knowing) = watch::channel(Known::default());
+        (Count(known), Counted(knowing))
+    }
+
+    /// The recording is, or will be, this long, seconds.
+    fn lasts(&self, seconds: f64) {
+        if seconds > LONG_SECONDS {
+            self.0.send_if_modified(|known| std::mem::replace(&mut known.lane, Lane::Long) != Lane::Long);
+        }
+    }
+
+    fn found(&self, utterances: usize, complete: bool) {
+        self.0.send_modify(|known| (known.sent, known.complete) = (known.sent + utterances, complete));
+    }
+}
+
+impl Counted {
+    /// Whether more follows after so many utterances.
     pub(super) fn after(&self, recognised: usize) -> MoreFollows {
-        let last = self.complete.load(Ordering::Acquire) && recognised >= self.sent.load(Ordering::Acquire);
-        if last { MoreFollows::No } else { MoreFollows::Perhaps }
+        let known = *self.0.borrow();
+        if known.complete && recognised >= known.sent { MoreFollows::No } else { MoreFollows::Perhaps }
+    }
+
+    /// Waits until [`Counted::after`] is sure of it, or nobody will ever know.
+    pub(super) async fn settled(&mut self, recognised: usize) {
+        let _ = self.0.wait_for(|known| known.complete || known.sent > recognised).await;
+    }
+
+    /// Where this recording's utterances wait.
+    pub(super) fn lane(&self) -> Lane {
+        self.0.borrow().lane
     }
 }
 
@@ -46,7 +89,7 @@ pub(super) async fn decode(
     run: Run<'_>,
     input: Input,
     utterances: mpsc::Sender<Utterance>,
-    count: Arc<Count>,
+    count: Count,
 ) -> Result<Decoded, Error> {
     let settings = run.engine.decode_settings();
     let mut segmenter = Segmenter::new(run.engine.vad_settings());
@@ -56,6 +99,7 @@ pub(super) async fn decode(
         let begun = Instant::now();
         let mut stream = audio::open(input, &settings)?;
         let info = stream.info().clone();
+        count.lasts(info.duration.unwrap_or_default());
         // Nobody listening only means that the run was given up.
         let _ = opened_in.send((info.format.clone(), info.duration, stream.canceller()));
         let mut decode_ms = ms(begun);
@@ -69,14 +113,14 @@ pub(super) async fn decode(
             let ready = match &block {
                 Some(block) => {
                     samples += block.len() as u64;
+                    count.lasts(samples as f64 / f64::from(audio::SPEECH_RATE));
                     segmenter.push(block)
                 }
                 None => segmenter.finish(),
             };
             vad_ms += ms(begun);
-            count.sent.fetch_add(ready.len(), Ordering::Release);
-            // After the count and before the utterances, so that the last one is known to be the last.
-            count.complete.store(block.is_none(), Ordering::Release);
+            // Before the utterances, so that the last one is known to be the last.
+            count.found(ready.len(), block.is_none());
             for utterance in ready {
                 if utterances.blocking_send(utterance).is_err() {
                     return Err(Error::Interrupted);

@@ -1,16 +1,19 @@
 //! Recognised text to clean and translated text, utterance by utterance, while later ones are being recognised.
 
 use super::notes::{Notes, ms};
-use super::{Event, Run};
+use super::{Event, Run, Written};
 use crate::language::Lang;
-use crate::outcome::{CleanEngine, Cleaned, Cue, Style, Track};
+use crate::outcome::{CleanEngine, Cleaned, Cue, Style, Track, Warning, WarningCode};
 use crate::speech::Segment;
-use crate::text::clean::{CleanRequest, MoreFollows};
+use crate::text::clean::{CleanRequest, Cleaner, MoreFollows};
+use crate::text::translate::Translator;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// The text of one utterance on its way to cleanup.
 pub(super) struct Spoken {
+    /// First sample of the utterance; `None` for text that was never spoken to us.
+    pub utterance: Option<u64>,
     pub segments: Vec<Segment>,
     pub lang: Lang,
     pub more_follows: MoreFollows,
@@ -22,73 +25,159 @@ pub(super) async fn write(
     mut spoken: mpsc::UnboundedReceiver<Spoken>,
     notes: &Notes,
 ) -> (Option<Cleaned>, Option<Track>) {
-    let style = run.plan.clean;
-    let mut engine = CleanEngine::None;
-    let (mut clean_cues, mut translated_cues) = (Vec::new(), Vec::new());
-    let mut lang = None;
-    let mut any_translated = false;
-    let (mut clean_ms, mut translate_ms) = (0.0, 0.0);
-    let mut context = String::new();
-    let (mut cleaner, mut translator) = (None, None);
+    let mut writer = Writer { run, notes, cleaner: None, translator: None, clean_ms: 0.0, translate_ms: 0.0 };
+    let mut text = Text::default();
     while let Some(part) = spoken.recv().await {
-        lang = Some(part.lang);
-        // Asked for when there is text: until then the servers may still be starting.
-        let cleaner = match &mut cleaner {
+        let kept = part.utterance.zip(run.checkpoint);
+        let written = match kept.and_then(|(utterance, checkpoint)| checkpoint.recall_written(utterance)) {
+            Some(written) => {
+                writer.replay(&written);
+                written
+            }
+            None => {
+                let written = writer.write(&part, &text.context).await;
+                // What was made of it while the run was being given up is not what would have been.
+                if let Some((utterance, checkpoint)) = kept.filter(|_| !run.cancel.is_cancelled()) {
+                    checkpoint.keep_written(utterance, &written);
+                }
+                written
+            }
+        };
+        text.add(part.lang, written);
+    }
+    let Some(lang) = text.lang else { return (None, None) };
+    let style = run.plan.clean;
+    notes.time(|timings| {
+        timings.clean_ms = (style != Style::Verbatim).then_some(writer.clean_ms);
+        timings.translate_ms = run.plan.translate.is_some().then_some(writer.translate_ms);
+    });
+    let translated = run.plan.translate.filter(|_| text.any_translated).map(|to| Track::new(to, text.translated));
+    (Some(Cleaned { style, engine: text.engine, track: Track::new(lang, text.cleaned) }), translated)
+}
+
+/// What was written so far.
+#[derive(Default)]
+struct Text {
+    lang: Option<Lang>,
+    cleaned: Vec<Cue>,
+    translated: Vec<Cue>,
+    any_translated: bool,
+    engine: CleanEngine,
+    /// The last utterance's text, which tells how the next one begins.
+    context: String,
+}
+
+impl Text {
+    fn add(&mut self, lang: Lang, written: Written) {
+        self.lang = Some(lang);
+        self.engine = weaker(self.engine, written.engine);
+        self.any_translated |= written.translated.is_some();
+        // What could not be translated keeps its own words, so that subtitles have no hole.
+        self.translated.extend(written.translated.unwrap_or_else(|| written.cleaned.clone()));
+        self.context = Track::new(lang, written.cleaned.clone()).text;
+        self.cleaned.extend(written.cleaned);
+    }
+}
+
+/// What writes, made when there is text: until then the servers may still be starting.
+struct Writer<'a> {
+    run: Run<'a>,
+    notes: &'a Notes,
+    cleaner: Option<Cleaner>,
+    translator: Option<Result<Translator, Warning>>,
+    clean_ms: f64,
+    translate_ms: f64,
+}
+
+impl Writer<'_> {
+    async fn write(&mut self, part: &Spoken, context: &str) -> Written {
+        let mut warnings = Vec::new();
+        let (track, engine) = self.clean(part, context, &mut warnings).await;
+        (self.run.observer)(Event::Cleaned(&track.cues));
+        let mut written = Written { cleaned: track.cues, engine, translated: None, warnings };
+        if let Some(to) = self.run.plan.translate {
+            written.translated = self.translate(&written.cleaned, (part.lang, to), &mut written.warnings).await;
+        }
+        written
+    }
+
+    async fn clean(&mut self, part: &Spoken, context: &str, kept: &mut Vec<Warning>) -> (Track, CleanEngine) {
+        let plan = self.run.plan;
+        let cleaner = match &mut self.cleaner {
             Some(cleaner) => cleaner,
             none => {
-                let (made, warning) = run.engine.cleaner(run.plan).await;
-                warning.into_iter().for_each(|warning| notes.warn(run, warning));
+                let (made, warning) = self.run.engine.cleaner(plan).await;
+                note(self.run, self.notes, warning, kept);
                 none.insert(made)
             }
         };
         let begun = Instant::now();
-        let cues = match style {
+        let cues = match plan.clean {
             Style::Verbatim => as_recognised(&part.segments),
-            _ => cleaner.prepare(&part.segments, part.lang, &run.plan.vocabulary),
+            _ => cleaner.prepare(&part.segments, part.lang, &plan.vocabulary),
         };
         let request = CleanRequest {
             cues: &cues,
             lang: part.lang,
-            style,
-            before: (!context.is_empty()).then_some(&context),
+            style: plan.clean,
+            before: (!context.is_empty()).then_some(context),
             more_follows: part.more_follows,
         };
-        let (cleaned, warnings) = cleaner.clean(&request, run.cancel).await;
-        clean_ms += ms(begun);
-        warnings.into_iter().for_each(|warning| notes.warn(run, warning));
-        (run.observer)(Event::Cleaned(&cleaned.track.cues));
-        engine = weaker(engine, cleaned.engine);
-        if let Some(to) = run.plan.translate {
-            let translator = match &mut translator {
-                Some(translator) => translator,
-                none => none.insert(run.engine.translator().await),
-            };
-            let begun = Instant::now();
-            match translator {
-                Ok(translator) => {
-                    let cues = &cleaned.track.cues;
-                    let (track, warnings) = translator.translate(cues, Some(part.lang), to, run.cancel).await;
-                    warnings.into_iter().for_each(|warning| notes.warn(run, warning));
-                    any_translated |= track.is_some();
-                    // What could not be translated keeps its own words, so that subtitles have no hole.
-                    let cues = track.map_or_else(|| cues.clone(), |track| track.cues);
-                    (run.observer)(Event::Translated(&cues));
-                    translated_cues.extend(cues);
-                }
-                Err(warning) => notes.warn(run, warning.clone()),
-            }
-            translate_ms += ms(begun);
-        }
-        context = cleaned.track.text;
-        clean_cues.extend(cleaned.track.cues);
+        let (cleaned, warnings) = cleaner.clean(&request, self.run.cancel).await;
+        self.clean_ms += ms(begun);
+        note(self.run, self.notes, warnings, kept);
+        (cleaned.track, cleaned.engine)
     }
-    let Some(lang) = lang else { return (None, None) };
-    notes.time(|timings| {
-        timings.clean_ms = (style != Style::Verbatim).then_some(clean_ms);
-        timings.translate_ms = translator.is_some().then_some(translate_ms);
-    });
-    let translated = run.plan.translate.filter(|_| any_translated).map(|to| Track::new(to, translated_cues));
-    (Some(Cleaned { style, engine, track: Track::new(lang, clean_cues) }), translated)
+
+    async fn translate(&mut self, cues: &[Cue], (from, to): (Lang, Lang), kept: &mut Vec<Warning>) -> Option<Vec<Cue>> {
+        let translator = match &mut self.translator {
+            Some(translator) => translator,
+            none => none.insert(self.run.engine.translator().await),
+        };
+        let begun = Instant::now();
+        let translated = match translator {
+            Ok(translator) => {
+                let (track, warnings) = translator.translate(cues, Some(from), to, self.run.cancel).await;
+                note(self.run, self.notes, warnings, kept);
+                let translated = track.map(|track| track.cues);
+                (self.run.observer)(Event::Translated(translated.as_deref().unwrap_or(cues)));
+                translated
+            }
+            Err(warning) => {
+                note(self.run, self.notes, Some(warning.clone()), kept);
+                None
+            }
+        };
+        self.translate_ms += ms(begun);
+        translated
+    }
+
+    /// What an earlier run wrote, told as if it were written now.
+    fn replay(&self, written: &Written) {
+        let of_translation = |warning: &&Warning| {
+            matches!(warning.code, WarningCode::TranslationUnavailable | WarningCode::TranslationRejected)
+        };
+        let warn = |warning: &Warning| self.notes.warn(self.run, warning.clone());
+        written.warnings.iter().filter(|warning| !of_translation(warning)).for_each(warn);
+        (self.run.observer)(Event::Cleaned(&written.cleaned));
+        written.warnings.iter().filter(of_translation).for_each(warn);
+        let unavailable = written.warnings.iter().any(|w| w.code == WarningCode::TranslationUnavailable);
+        match &written.translated {
+            Some(cues) => (self.run.observer)(Event::Translated(cues)),
+            None if self.run.plan.translate.is_some() && !unavailable => {
+                (self.run.observer)(Event::Translated(&written.cleaned));
+            }
+            None => {}
+        }
+    }
+}
+
+/// Warns, and keeps the warnings with the utterance.
+fn note(run: Run<'_>, notes: &Notes, warnings: impl IntoIterator<Item = Warning>, kept: &mut Vec<Warning>) {
+    for warning in warnings {
+        notes.warn(run, warning.clone());
+        kept.push(warning);
+    }
 }
 
 fn as_recognised(segments: &[Segment]) -> Vec<Cue> {

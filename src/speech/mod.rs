@@ -1,5 +1,7 @@
 //! Speech: utterances out of audio, text out of utterances. Nothing in here knows HTTP, files or language models.
 
+pub mod model;
+pub mod queue;
 pub mod vad;
 pub mod whisper;
 mod whisper_align;
@@ -97,6 +99,9 @@ pub enum SpeechError {
         /// What the engine said.
         why: String,
     },
+    /// A model that several callers waited for could not be loaded.
+    #[error("{0}")]
+    Load(std::sync::Arc<SpeechError>),
     /// Every recogniser thread is gone.
     #[error("the speech recogniser has stopped; start it again")]
     Stopped,

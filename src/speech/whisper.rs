@@ -57,6 +57,32 @@ pub enum Device {
     Gpu(i32),
 }
 
+/// Memory of a model, bytes, told from its file without loading it. Resident memory cannot say it: it is not known before
+/// loading, and other requests come and go meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// The weights: the file's own size, as they are kept in its format.
+    pub weights: u64,
+    /// Working memory of one recogniser; word times take about as much again while they are being asked for.
+    pub recognizer: u64,
+}
+
+impl Footprint {
+    /// Reads the header of a model file.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn of(path: &Path) -> Result<Self, SpeechError> {
+        let shape = Shape::read(path)?;
+        Ok(Footprint { weights: shape.file_bytes, recognizer: shape.recognizer_bytes() })
+    }
+
+    /// With so many recognisers.
+    pub fn total(&self, recognizers: usize) -> u64 {
+        self.weights + self.recognizer * recognizers as u64
+    }
+}
+
 /// Loaded weights, shared by all recognisers. Cheap to clone.
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);

@@ -12,6 +12,11 @@ pub(super) struct Shape {
     pub audio_layers: i32,
     pub text_layers: i32,
     pub mels: i32,
+    /// Width of the encoder, and of the decoder.
+    pub state: i32,
+    pub audio_heads: i32,
+    /// Length of the file, bytes.
+    pub file_bytes: u64,
 }
 
 /// n_vocab, n_audio_ctx, n_audio_state, n_audio_head, n_audio_layer, n_text_ctx, n_text_state, n_text_head, n_text_layer,
@@ -47,7 +52,26 @@ impl Shape {
         if size < (state * state * (12 * audio + 16 * text) + number(1) as u64 * state) / 2 {
             return bad("the file is cut short");
         }
-        Ok(Shape { vocabulary: number(1), audio_layers: number(5), text_layers: number(9), mels: number(10) })
+        Ok(Shape {
+            vocabulary: number(1),
+            audio_layers: number(5),
+            text_layers: number(9),
+            mels: number(10),
+            state: number(3),
+            audio_heads: number(4),
+            file_bytes: size,
+        })
+    }
+
+    /// Bytes that one recogniser writes to for a full window of 30 s, by the sizes whisper.cpp allocates: keys and values of
+    /// the decoder (512 places), of what it attends to (1536) and of flash attention's padding in 16 bits; the attention
+    /// of one encoder layer and about ten rows of activations in 32 bits. Buffers it reserves but hardly touches (logits
+    /// of a whole prompt) are left out. Measured (resident, 28 s of speech): see [`super::whisper::Footprint`].
+    pub fn recognizer_bytes(&self) -> u64 {
+        let [state, heads, layers] = [self.state, self.audio_heads, self.text_layers].map(|n| n.max(0) as u64);
+        let (places, frames) = (512, 1536);
+        let keys_and_values = 2 * 2 * state * (layers * (places + frames) + frames);
+        keys_and_values + 4 * (1500 * 1500 * heads + 10 * 1500 * state)
     }
 
     /// Whether there are language tokens.

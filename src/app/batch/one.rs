@@ -1,6 +1,8 @@
 //! One file, from bytes to outputs.
 
 use super::checkpoint::{Journal, Kept, unavailable};
+use super::engine::Engines;
+use super::inputs;
 use super::manifest::{Claim, Manifest, ManifestError, Row, Stored, now};
 use super::names::Base;
 use super::outputs::{self, WriteError};
@@ -17,7 +19,7 @@ use crate::pipeline::{self, Event, Run};
 use crate::speech::SpeechError;
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -46,7 +48,7 @@ pub(super) struct Shop {
     pub manifest: Arc<Manifest>,
     pub journal: Journal,
     pub wanted: Wanted,
-    pub engine: Engines,
+    pub engine: Arc<Engines>,
     pub progress: Progress,
     pub then: Option<Then>,
     pub again: Again,
@@ -60,18 +62,14 @@ pub(super) struct Shop {
     pub fresh: Mutex<HashSet<String>>,
 }
 
-/// The engine, started when the first file needs it: a run with nothing to do loads nothing.
-pub(super) struct Engines {
-    pub cell: tokio::sync::OnceCell<Engine>,
-    pub config: crate::config::Config,
-}
-
 /// A file to work on and the name of its outputs.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub found: Found,
     pub base: Base,
     pub attempts: u32,
+    /// SHA-256 of its bytes, once they were read.
+    pub content: Option<String>,
 }
 
 /// What came of it.
@@ -81,7 +79,7 @@ pub(super) enum Done {
     /// Another process, or another file of the same content, is at it: look again.
     Later(Task),
     /// It is no longer there.
-    Vanished,
+    Vanished(RelativePath),
     /// The run ends; what was done of it is kept.
     Unfinished,
 }
@@ -112,15 +110,24 @@ enum Made {
     Unfinished,
 }
 
-impl Shop {
-    /// Whether nothing of this file is to be done: it, the settings and the outputs are as they were.
+/// Whether there is anything left to do for a file.
+pub(super) struct Settled<'a> {
+    pub wanted: &'a Wanted,
+    pub out: &'a Path,
+    pub again: Again,
+    /// Whether a command that was not run yet is wanted.
+    pub hooks: bool,
+}
+
+impl Settled<'_> {
+    /// Nothing is left: the file, the settings and the outputs are as they were.
     pub fn unchanged(&self, task: &Task, row: &Row) -> bool {
-        let same = row.stamp == task.found.stamp && task.found.problem.is_none();
-        same && self.settled(task, row)
+        row.stamp == task.found.stamp && task.found.problem.is_none() && self.same(task, row)
     }
 
-    fn settled(&self, task: &Task, row: &Row) -> bool {
-        let wanted = &self.wanted;
+    /// Nothing is left if the file's content is what it was.
+    pub fn same(&self, task: &Task, row: &Row) -> bool {
+        let wanted = self.wanted;
         if self.again.all || row.settings != wanted.settings(task.found.kind) {
             return false;
         }
@@ -128,13 +135,24 @@ impl Shop {
             return !self.again.failed && !row.transient;
         }
         let fallbacks = row.record.summary.iter().any(|summary| summary.warnings.iter().any(unavailable));
-        let there = |path: &RelativePath| self.manifest.out.join(path.to_path()).is_file();
+        let there = |path: &RelativePath| self.out.join(path.to_path()).is_file();
         !(self.again.failed && fallbacks)
-            && !(row.pending && self.then.is_some())
+            && !(row.pending && self.hooks)
             && row.shape == wanted.shape
             && row.base == task.base.text()
             && row.record.outputs.iter().all(|output| there(&output.path))
             && row.record.outcome.as_ref().is_some_and(there)
+    }
+}
+
+impl Shop {
+    /// Whether nothing of this file is left to do.
+    pub fn unchanged(&self, task: &Task, row: &Row) -> bool {
+        self.settled().unchanged(task, row)
+    }
+
+    fn settled(&self) -> Settled<'_> {
+        Settled { wanted: &self.wanted, out: &self.manifest.out, again: self.again, hooks: self.then.is_some() }
     }
 
     /// Works on one file. `permit` is given back once its recognition is over.
@@ -159,7 +177,7 @@ impl Shop {
             return self.failed(&task, before.as_ref(), None, (problem, false)).await;
         }
         let known = before.as_ref().filter(|row| row.stamp == task.found.stamp).and_then(|row| row.content.clone());
-        let content = match known {
+        let content = match task.content.clone().or(known) {
             Some(content) => content,
             None => match self.content(&task).await? {
                 Ok(content) => content,
@@ -167,7 +185,7 @@ impl Shop {
             },
         };
         if let Some(row) = before.as_ref().filter(|row| row.content.as_ref() == Some(&content))
-            && self.settled(&task, row)
+            && self.settled().same(&task, row)
         {
             // Touched, not changed.
             let row = Row { stamp: task.found.stamp, ..row.clone() };
@@ -178,7 +196,7 @@ impl Shop {
         let content_key = format!("content {key}");
         match self.manifest.claim(&content_key).await? {
             Claim::Mine => {}
-            Claim::Already | Claim::Elsewhere => return Ok(Done::Later(task)),
+            Claim::Already | Claim::Elsewhere => return Ok(Done::Later(Task { content: Some(content), ..task })),
         }
         let result = self.at_content(task, permit, before, &content, &key).await;
         self.manifest.release(&content_key).await?;
@@ -197,10 +215,9 @@ impl Shop {
         let made = match self.stored(key).await? {
             Some((outcome, stored)) => Made::Outcome(Box::new(outcome), stored, Status::Reused),
             None => {
-                let path = task.found.path.as_str();
-                self.progress.begin(path);
+                self.progress.begin(task.found.path.as_str());
                 let made = self.make(&mut task, permit, content, key).await;
-                self.progress.leave(path);
+                self.progress.leave(task.found.path.as_str());
                 made?
             }
         };
@@ -211,7 +228,7 @@ impl Shop {
                     return Err(Fatal::Gone);
                 }
                 if failure.code == Reason::Unreadable && !task.found.file.exists() {
-                    return Ok(Done::Vanished);
+                    return Ok(Done::Vanished(task.found.path));
                 }
                 return self.failed(&task, before.as_ref(), Some(content), (failure, transient)).await;
             }
@@ -247,7 +264,9 @@ impl Shop {
                     return Ok(Err(Ok(Done::Unfinished)));
                 }
                 Err(_) if !self.is_there() => return Ok(Err(Err(Fatal::Gone))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(Ok(Done::Vanished))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Err(Ok(Done::Vanished(task.found.path.clone()))));
+                }
                 Err(error) if passes(&error) && attempts < ATTEMPTS => tokio::time::sleep(PAUSE * attempts).await,
                 Err(error) => {
                     let failure = Failure::new(Reason::Unreadable, format!("cannot read it: {error}"));
@@ -352,7 +371,7 @@ impl Shop {
         let work = async {
             match task.found.kind {
                 Kind::Audio => pipeline::run_audio(run, Input::File(task.found.file.clone()), &name).await,
-                Kind::Transcript => super::inputs::run(run, &task.found.file, &name).await,
+                Kind::Transcript => run_transcript(run, &task.found.file, &name).await,
             }
         };
         // Once: the utterance in flight is finished and saved, and so is the text being written when all is heard.
@@ -481,14 +500,33 @@ impl Shop {
     }
 
     async fn engine(&self) -> Result<&Engine, Fatal> {
-        let start = || super::start_engine(self);
-        self.engine.cell.get_or_try_init(start).await.map_err(Fatal::Engine)
+        self.engine.get(&self.wanted, &self.progress, &self.stop).await.map_err(Fatal::Engine)
+    }
+
+    /// Gives back what this process holds in the folder.
+    pub async fn leave(&self) {
+        self.journal.flush().await;
+        self.manifest.close().await;
     }
 
     /// Whether IN can still be read: a network folder may go away under our hands.
     pub fn is_there(&self) -> bool {
         std::fs::read_dir(&self.root).is_ok()
     }
+}
+
+/// A transcript that is there already.
+async fn run_transcript(run: Run<'_>, file: &Path, name: &str) -> Result<Outcome, Error> {
+    let path = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || inputs::read(&path)).await;
+    let given = read.map_err(|panic| Error::Usage(format!("reading it failed unexpectedly: {panic}")))??;
+    let Some(given) = given else { return Err(Error::Usage("it is not a transcript of a known form".into())) };
+    if let Some(heard) = run.heard {
+        heard();
+    }
+    let mut outcome = pipeline::run_text(run, given.transcript, name).await?;
+    outcome.source.duration = given.duration;
+    Ok(outcome)
 }
 
 /// An outcome on its way to OUT.

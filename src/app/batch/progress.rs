@@ -202,6 +202,17 @@ impl Progress {
         self.show();
     }
 
+    /// A file was taken away before it could be worked on.
+    pub fn vanished(&self, path: &str) {
+        self.leave(path);
+        let mut state = self.lock();
+        if state.waiting.remove(path).is_some() {
+            state.files -= 1;
+        }
+        drop(state);
+        self.line(&format!("{}: it is no longer there", printable(path)));
+    }
+
     /// A line that stays, above the bars where there are such.
     pub fn line(&self, line: &str) {
         match self.mode {
@@ -218,6 +229,10 @@ impl Progress {
             Mode::Bars => self.bars.suspend(|| eprintln!("{line}")),
             _ => eprintln!("{line}"),
         }
+    }
+
+    pub fn is_json(&self) -> bool {
+        self.mode == Mode::Json
     }
 
     /// A JSON event, in that mode.

@@ -88,6 +88,8 @@ pub(super) struct Walked {
     pub beside: usize,
     /// Files that are still being written by somebody.
     pub partial: usize,
+    /// Folders that a batch was told to write into: what it wrote there is no input.
+    pub batches: Vec<PathBuf>,
 }
 
 impl Stamp {
@@ -155,6 +157,10 @@ impl Selection {
                 }
             };
             if entry.file_type().is_dir() {
+                let own = entry.path().join(OWN_FOLDER);
+                if own.is_dir() && entry.path() != self.out {
+                    walked.batches.push(entry.path().to_owned());
+                }
                 if entry.depth() > 0 && !self.enters(&entry, &mut visited) {
                     entries.skip_current_dir();
                 }

@@ -2,6 +2,7 @@
 
 use crate::audio::AudioError;
 use crate::error::Error;
+use crate::models::ModelError;
 use crate::speech::SpeechError;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -108,6 +109,9 @@ impl From<Error> for ApiError {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending; try again").retry_after(5)
             }
             Error::Loading => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("loading").retry_after(5),
+            Error::Model(ModelError::NoRoom { .. }) => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("model_busy").retry_after(10)
+            }
             Error::Model(_) => ApiError::bad_field("model", message).code("model_not_found"),
             _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }

@@ -7,15 +7,15 @@ mod owner;
 mod rows;
 
 pub(super) use owner::Claim;
-pub(super) use rows::{Owned, Row, Stored};
+pub(super) use rows::{Row, Stored};
 
 use super::walk::OWN_FOLDER;
 use crate::error::Error;
 use crate::output::OutputError;
 use owner::Owner;
+use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row as _, SqlSafeStr};
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -157,7 +157,7 @@ impl Manifest {
     }
 
     /// Ends the process's part in the folder.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         // What is not taken back here counts for nothing once the lock is gone.
         let _ = self.owner.leave(&self.db).await;
         self.db.close().await;
@@ -172,33 +172,40 @@ pub(super) async fn outputs_of(folder: &Path) -> HashSet<PathBuf> {
     }
     let read = async {
         let db = connect(&path, false).await?;
-        let rows = sqlx::query("SELECT path FROM outputs").fetch_all(&db).await?;
+        let paths = rows::outputs(&db, folder).await?;
         db.close().await;
-        Ok::<_, ManifestError>(rows)
+        Ok::<_, ManifestError>(paths)
     };
-    match read.await {
-        Ok(rows) => {
-            let path = |text: String| folder.join(super::record::RelativePath::from_text(text).to_path());
-            rows.iter().filter_map(|row| row.try_get(0).ok()).map(path).collect()
-        }
-        Err(error) => {
-            tracing::warn!(%error, folder = %folder.display(), "what another batch wrote is not known");
-            HashSet::new()
-        }
-    }
+    read.await.unwrap_or_else(|error| {
+        tracing::warn!(%error, folder = %folder.display(), "what another batch wrote is not known");
+        HashSet::new()
+    })
+}
+
+/// What a run would find in a manifest that is not to be touched.
+#[derive(Default)]
+pub(super) struct Look {
+    pub rows: rows::Known,
+    /// Files (in full) that bestbox wrote.
+    pub outputs: HashSet<PathBuf>,
+    /// Seconds of audio a second, in the last run.
+    pub speed: Option<f64>,
 }
 
 /// A manifest that is only looked at, if there is one.
-pub(super) async fn look(out: &Path, root: &Path) -> Option<rows::Known> {
+pub(super) async fn look(out: &Path, root: &Path) -> Option<Look> {
     let path = out.join(OWN_FOLDER).join("manifest.db");
     if !path.is_file() {
         return None;
     }
     let db = connect(&path, false).await.ok()?;
     let root = super::record::RelativePath::of(root).to_string();
-    let known = rows::known(&db, &root).await.ok();
+    let rows = rows::known(&db, &root).await.ok();
+    let speed: Option<String> =
+        sqlx::query_scalar("SELECT value FROM meta WHERE key = 'speed'").fetch_optional(&db).await.ok().flatten();
+    let outputs = rows::outputs(&db, out).await.unwrap_or_default();
     db.close().await;
-    known
+    Some(Look { rows: rows?, outputs, speed: speed.and_then(|speed| speed.parse().ok()) })
 }
 
 /// Seconds since 1970.

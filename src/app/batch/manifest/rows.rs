@@ -7,7 +7,8 @@ use crate::pipeline::Written;
 use crate::speech::Transcript;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{FromRow, Row as _};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 /// A file as an earlier run left it.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +80,19 @@ pub(super) async fn known(db: &SqlitePool, root: &str) -> Result<Known, Manifest
     Ok(rows.into_iter().map(|row| (row.record.path.clone(), row)).collect())
 }
 
+/// Files (in full) that bestbox wrote below `out`.
+pub(super) async fn outputs(db: &SqlitePool, out: &Path) -> Result<HashSet<PathBuf>, ManifestError> {
+    let paths: Vec<String> = sqlx::query_scalar("SELECT path FROM outputs").fetch_all(db).await?;
+    Ok(paths.into_iter().map(|path| out.join(RelativePath::from_text(path).to_path())).collect())
+}
+
 impl Manifest {
+    /// Files (in full) that bestbox wrote.
+    pub async fn outputs(&self) -> Result<HashSet<PathBuf>, ManifestError> {
+        let out = std::fs::canonicalize(&self.out)?;
+        outputs(&self.db, &out).await
+    }
+
     /// Every file of this IN.
     pub async fn known(&self) -> Result<Known, ManifestError> {
         known(&self.db, &self.root).await

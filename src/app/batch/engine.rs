@@ -1,0 +1,59 @@
+//! The engine, started when the first file needs it: a run with nothing to do loads nothing.
+
+use super::progress::Progress;
+use super::wanted::Wanted;
+use crate::app::session;
+use crate::audio::Channels;
+use crate::config::Config;
+use crate::engine::{Engine, Needs, Start};
+use crate::error::Error;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+/// At most one engine for the life of the process.
+pub(super) struct Engines {
+    cell: OnceCell<Engine>,
+    config: Config,
+}
+
+impl Engines {
+    pub fn new(config: Config) -> Self {
+        Engines { cell: OnceCell::new(), config }
+    }
+
+    /// Files whose recognition may be under way at once: one more than there are recognisers, so that none waits for a
+    /// decoder to start.
+    pub fn listening(&self) -> usize {
+        self.config.speech.recognizers as usize + 1
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// # Errors
+    /// No speech model, or the run was given up meanwhile.
+    pub async fn get(&self, wanted: &Wanted, progress: &Progress, stop: &CancellationToken) -> Result<&Engine, Error> {
+        let start = || async {
+            let start = Start {
+                config: self.config.clone(),
+                needs: Needs::of(&wanted.plan, &self.config, true),
+                channels: Channels::Average,
+                program: session::program()?,
+                notice: progress.notice(),
+            };
+            tokio::select! {
+                engine = Engine::start(start) => engine,
+                () = stop.cancelled() => Err(Error::Interrupted),
+            }
+        };
+        self.cell.get_or_try_init(start).await
+    }
+
+    /// Stops the servers that were started.
+    pub async fn stop(&self) {
+        if let Some(engine) = self.cell.get() {
+            engine.stop().await;
+        }
+    }
+}
