@@ -182,6 +182,8 @@ fn place_of(root: &Path) -> Option<bool> {
 /// Whether somebody has it open for writing, where the system can say so: it gives no read lease then.
 #[cfg(target_os = "linux")]
 fn being_written(file: &Path) -> bool {
+    /// linux/fcntl.h; libc does not have it.
+    const F_SETSIG: libc::c_int = 10;
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::OpenOptionsExt;
     let Ok(file) = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file) else {
@@ -189,7 +191,7 @@ fn being_written(file: &Path) -> bool {
     };
     // Whoever opens it for writing in this moment sends a signal: one that is ignored, for the default (SIGIO) would end
     // this process.
-    let calls = [(libc::F_SETSIG, libc::SIGURG), (libc::F_SETLEASE, libc::F_RDLCK)];
+    let calls = [(F_SETSIG, libc::SIGURG), (libc::F_SETLEASE, libc::F_RDLCK)];
     let refused = calls.into_iter().any(|(command, argument)| {
         // SAFETY: fcntl on a descriptor that is open for the length of the call; both commands take an integer and
         // touch no memory.
