@@ -10,6 +10,7 @@ mod batch_faults;
 mod batch_inputs;
 mod batch_report;
 mod batch_run;
+mod batch_support;
 mod batch_watch;
 mod clean_hostile;
 mod clean_model;

@@ -163,6 +163,9 @@ impl Shop {
             Claim::Already | Claim::Elsewhere => return Ok(Done::Later(task)),
         }
         let result = self.claimed(task, permit).await;
+        if let Ok(Done::Vanished(path)) = &result {
+            self.manifest.forget(path).await?;
+        }
         self.manifest.release(&path_key).await?;
         result
     }

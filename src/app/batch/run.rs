@@ -52,8 +52,9 @@ pub(super) async fn work_off(
     let mut open = true;
     let mut fatal = None;
     let mut waiting = 0u32;
-    let mut beat = tokio::time::interval(BEAT);
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let beating = beat(shop);
+    tokio::pin!(beating);
+    // Nothing is awaited but here: a future that is not polled may hold the manifest's connection.
     loop {
         let ending = fatal.is_some() || shop.stop.is_cancelled();
         let left = open || !queue.is_empty() || !later.is_empty();
@@ -74,7 +75,6 @@ pub(super) async fn work_off(
                     Ok(Done::Later(task)) => later.push(task),
                     Ok(Done::Vanished(path)) => {
                         shop.progress.vanished(path.as_str());
-                        shop.manifest.forget(&path).await?;
                     }
                     Ok(Done::Unfinished) => tally.unfinished += 1,
                     Err(error) => {
@@ -100,16 +100,9 @@ pub(super) async fn work_off(
                     shop.progress.line("waiting for files that another process is working on");
                 }
             }
-            _ = beat.tick() => {
-                if !shop.manifest.is_there() {
-                    shop.abort.cancel();
-                    fatal.get_or_insert(Fatal::Gone);
-                } else if let Err(error) = shop.manifest.beat().await
-                    && error.is_full()
-                {
-                    shop.abort.cancel();
-                    fatal.get_or_insert(error.into());
-                }
+            trouble = &mut beating, if fatal.is_none() => {
+                shop.abort.cancel();
+                fatal = Some(trouble);
             }
             () = shop.journal.stuck.cancelled(), if fatal.is_none() => {
                 shop.abort.cancel();
@@ -121,4 +114,19 @@ pub(super) async fn work_off(
     tally.unfinished += queue.len() + later.len();
     shop.journal.flush().await;
     fatal.or_else(|| shop.journal.trouble().map(Fatal::from)).map_or(Ok(()), Err)
+}
+
+/// Signs of life, until something is wrong with the manifest.
+async fn beat(shop: &Shop) -> Fatal {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        if !shop.manifest.is_there() {
+            return Fatal::Gone;
+        }
+        match shop.manifest.beat().await {
+            Err(error) if error.is_full() => return error.into(),
+            // Another process is at it for long: the next one will do.
+            _ => {}
+        }
+    }
 }
