@@ -46,10 +46,12 @@ pub enum Command {
     Transcribe(TranscribeArgs),
     /// The same on text that is already there
     Text(TextArgs),
-    /// Folders: every recording below IN to transcripts in OUT; a second run does only what changed
+    /// Folders of recordings in, transcripts out; nothing is done twice
     Batch(BatchArgs),
     /// The HTTP service: OpenAI's audio API, the whole pipeline, and a web page
     Serve(ServeArgs),
+    /// Keys of the HTTP service's users: make one, hash one
+    Keys(KeysArgs),
     /// Speech and language models: list, fetch, import, check
     Models(ModelsArgs),
     /// Check this machine: models, servers, audio, CPU, disk; says what to do
@@ -275,7 +277,7 @@ pub enum ProgressMode {
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Address to listen on; anything but this machine itself needs keys (see `bestbox keys`) [default: 127.0.0.1]
+    /// Address to listen on; anything but this machine itself needs keys (see `bestbox keys new`) [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     pub host: Option<String>,
     /// Port to listen on; 0 is any free one [default: 8000]
@@ -287,6 +289,29 @@ pub struct ServeArgs {
     /// Speech model that requests use when they name none of ours
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    #[command(subcommand)]
+    pub command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key: prints it once, and the lines of the configuration that let it in
+    New {
+        /// Whose key; stands in the log
+        name: String,
+        /// Requests a minute; 0 is no limit
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        requests_per_minute: u32,
+        /// Requests with audio at once; 0 is no limit of its own
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        concurrent: u32,
+    },
+    /// Read a key from standard input and print what stands in the configuration for it
+    Hash,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! Composition root: `Config` → `Engine`. Loads the speech model, brings the language model tiers up in the background
 //! (light first, then heavy) and hands the pipeline what it needs for one run.
 
+mod keep;
 mod prompts;
 mod settings;
 mod shelf;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use settings::{llama_server, vocabulary_words};
 pub use speech::{InstalledModel, Lease, LoadState, LoadedModel, SpeechModels, Unloaded};
+pub use tiers::{TierState, TierStatus};
 
 /// Told what is being loaded or started, for things that take more than a moment.
 pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
@@ -73,6 +75,16 @@ impl Needs {
     }
 }
 
+/// What becomes of a tier that does not come up, or goes away later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Upkeep {
+    /// Started once; from then on every run that wants it gets a warning. For commands that end soon.
+    #[default]
+    Once,
+    /// Watched, and brought back. For whoever stays.
+    Kept,
+}
+
 /// Models and servers, ready for any number of runs.
 pub struct Engine {
     config: Config,
@@ -95,20 +107,22 @@ pub struct Start {
     pub program: PathBuf,
     /// Told what takes a while.
     pub notice: Notice,
+    /// What becomes of a tier that goes away.
+    pub upkeep: Upkeep,
 }
 
 impl Engine {
     /// Loads the speech model and begins to start the servers; returns as soon as speech can be recognised. A server
     /// that does not come up is a warning of the runs that wanted it, never an error here.
     pub async fn start(start: Start) -> Result<Self, Error> {
-        let Start { config, needs, channels, program, notice } = start;
+        let Start { config, needs, channels, program, notice, upkeep } = start;
         let routes = Arc::new(settings::routes(&config)?);
         let store = Store::new(models::cache_dir(), config.models.folders.clone());
         let tiers = TierSet::start(
             &config,
             needs,
             &routes,
-            tiers::Context { store: store.clone(), program: program.clone(), notice: notice.clone() },
+            keep::Context { store: store.clone(), program: program.clone(), notice: notice.clone(), upkeep },
         );
         let speech = if needs.speech {
             notice(&format!("loading the speech model {}", config.speech.model));
@@ -140,6 +154,16 @@ impl Engine {
         self.tiers.client(Tier::Light).await.map_or(0.0, |client| client.waited_ms())
     }
 
+    /// Whether this engine can recognise speech.
+    pub fn speaks(&self) -> bool {
+        self.speech.is_some()
+    }
+
+    /// How a tier is at this moment. Never waits.
+    pub fn tier_status(&self, tier: Tier) -> TierStatus {
+        self.tiers.status(tier)
+    }
+
     /// Stops the servers that this engine started.
     pub async fn stop(&self) {
         self.tiers.stop().await;
@@ -164,6 +188,11 @@ impl Engine {
 
     pub(crate) fn vad_settings(&self) -> VadSettings {
         settings::vad(&self.config)
+    }
+
+    /// Voice detection for one run.
+    pub(crate) fn cutting(&self, plan: &Plan) -> VadSettings {
+        settings::cutting(self.vad_settings(), plan.cutting)
     }
 
     pub(crate) fn speech_options(&self, plan: &Plan) -> SpeechOptions {

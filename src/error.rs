@@ -44,6 +44,9 @@ pub enum Error {
     /// A service that listens already and cannot recognise speech yet.
     #[error("the speech model is still being loaded; try again in a moment")]
     Loading,
+    /// A service that ends keeps what it could not finish; the id of the job.
+    #[error("the service is ending; the recording is kept as the job {0}, which goes on when the service is back")]
+    Kept(String),
     /// Ctrl-C, or a caller that gave up.
     #[error("interrupted")]
     Interrupted,
@@ -80,7 +83,7 @@ impl Error {
                 Exit::Interrupted
             }
             Error::Audio(_) | Error::Read { .. } => Exit::Input,
-            Error::Speech(_) | Error::Unfit { .. } | Error::Loading => Exit::Failure,
+            Error::Speech(_) | Error::Unfit { .. } | Error::Loading | Error::Kept(_) => Exit::Failure,
             Error::Model(_) | Error::Server(_) => Exit::Model,
             Error::Output(_) => Exit::Output,
             Error::Some { failed, total, worst } => {

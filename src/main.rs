@@ -1,6 +1,7 @@
 //! Entry point: parse, logging, dispatch, exit code.
 
-use bestbox::{app, audio, cli::Cli, error::Exit, servers};
+use bestbox::cli::{Cli, Command};
+use bestbox::{app, audio, error::Exit, servers};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -24,21 +25,25 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs go to standard error, warnings and worse unless `-v` or `BESTBOX_LOG` says more.
+/// Logs go to standard error: errors unless `-v` or `BESTBOX_LOG` says more; for the service its requests too.
+/// `BESTBOX_LOG_FORMAT=json` makes every line a JSON object.
 fn start_logging(cli: &Cli) {
     use tracing_subscriber::EnvFilter;
+    let serves = matches!(cli.command, Command::Serve(_));
     let default = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => "error",
+        (false, 0) if serves => "bestbox=warn,bestbox::access=info",
         (false, 0) => "error",
         (false, 1) => "bestbox=info",
         (false, _) => "bestbox=debug",
     };
     let filter = EnvFilter::try_from_env("BESTBOX_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .without_time()
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
+    let json = std::env::var_os("BESTBOX_LOG_FORMAT").is_some_and(|format| format == "json");
+    match (json, serves) {
+        (true, _) => log.json().flatten_event(true).init(),
+        (false, true) => log.init(),
+        (false, false) => log.without_time().init(),
+    }
 }

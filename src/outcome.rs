@@ -34,6 +34,8 @@ pub struct Plan {
     pub temperature: f32,
     /// Every segment's tokens with their probabilities, in the transcript.
     pub token_logprobs: bool,
+    /// How the recording is cut into utterances, where the configured way is not wanted.
+    pub cutting: Cutting,
 }
 
 impl Default for Plan {
@@ -50,8 +52,20 @@ impl Default for Plan {
             model: None,
             temperature: 0.0,
             token_logprobs: false,
+            cutting: Cutting::default(),
         }
     }
+}
+
+/// Settings of voice detection for one recording; what is `None` stays as configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cutting {
+    /// Score from which a frame counts as voice, 0 to 1.
+    pub threshold: Option<f32>,
+    /// Seconds of pause that end an utterance.
+    pub pause: Option<f64>,
+    /// Seconds kept before and after the voice.
+    pub pad: Option<f64>,
 }
 
 /// Whisper's task.

@@ -5,6 +5,7 @@ mod bench;
 mod config;
 mod doctor;
 mod interrupt;
+mod keys;
 mod models;
 mod progress;
 pub mod serve;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Text(args) => block_on(text::run(load(&global, session::plan_overrides(&args.plan))?, global, args)),
         Command::Batch(args) => block_on(batch::run(load(&global, batch::overrides(&args))?, global, args)),
         Command::Serve(args) => block_on(serve::run(load(&global, serve::overrides(&args))?, global)),
+        Command::Keys(args) => keys::run(args),
         Command::Models(args) => models::run(load(&global, vec![])?, &global, args),
         Command::Doctor => block_on(doctor::run(load(&global, vec![])?)),
         Command::Devices => doctor::devices(),

@@ -5,9 +5,9 @@ use super::{Override, interrupt};
 use crate::audio::Channels;
 use crate::cli::{OutputArgs, PlanArgs};
 use crate::config::Config;
-use crate::engine::{self, Engine, Needs, Start};
+use crate::engine::{self, Engine, Needs, Start, Upkeep};
 use crate::error::Error;
-use crate::outcome::{Plan, Task};
+use crate::outcome::{Cutting, Plan, Task};
 use crate::output::{Color, Destination, Format, Inputs, RenderSettings, Sink, SubtitleLimits};
 use clap::ValueEnum;
 use std::io::IsTerminal;
@@ -29,7 +29,8 @@ impl Session {
         let cancel = interrupt::token();
         let plan = plan(&config)?;
         let needs = Needs::of(&plan, &config, speech);
-        let start = Start { config, needs, channels, program: program()?, notice: progress.notice() };
+        let start =
+            Start { config, needs, channels, program: program()?, notice: progress.notice(), upkeep: Upkeep::Once };
         let engine = tokio::select! {
             engine = Engine::start(start) => engine?,
             () = cancel.cancelled() => return Err(Error::Interrupted),
@@ -58,6 +59,7 @@ pub(in crate::app) fn plan(config: &Config) -> Result<Plan, Error> {
         model: None,
         temperature: 0.0,
         token_logprobs: false,
+        cutting: Cutting::default(),
     })
 }
 

@@ -105,7 +105,7 @@ async fn one(session: &Session, text: &str, name: &str) -> Result<Outcome, Error
 }
 
 /// Each line of the text is a segment without time.
-fn transcript(text: &str, language: LanguageChoice) -> Transcript {
+pub(in crate::app) fn transcript(text: &str, language: LanguageChoice) -> Transcript {
     let segments: Vec<Segment> = text
         .lines()
         .map(str::trim)

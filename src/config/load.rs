@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Environment variables that begin with `BESTBOX_` and are not configuration keys.
-const OTHER_VARIABLES: [&str; 12] = [
+const OTHER_VARIABLES: [&str; 14] = [
     "BESTBOX_CACHE",
     "BESTBOX_CONFIG",
     "BESTBOX_LOG",
+    "BESTBOX_LOG_FORMAT",
     "BESTBOX_LONG",
     "BESTBOX_LLAMA_FLAGS",
+    "BESTBOX_WEBHOOK_SECRET",
     // What a command of `batch --then` is told.
     "BESTBOX_FILE",
     "BESTBOX_NAME",

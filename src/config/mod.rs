@@ -6,7 +6,7 @@ mod serve;
 mod validate;
 
 pub use load::{Loaded, Origin, Sources, env_name, init_text, project_file, typed_flag, user_file};
-pub use serve::{JobsConfig, KeyConfig, ServeConfig, TlsConfig};
+pub use serve::{JobsConfig, KeyConfig, RealtimeConfig, ServeConfig, TlsConfig};
 
 use crate::language::Lang;
 use crate::language::LanguageChoice;

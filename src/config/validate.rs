@@ -1,6 +1,6 @@
 //! Ranges and combinations that types cannot express.
 
-use super::{Config, ConfigError, Loaded};
+use super::{Config, ConfigError, Loaded, ServeConfig};
 use crate::language::Lang;
 
 /// Refuses what would fail later with a worse message.
@@ -26,11 +26,17 @@ fn numbers(config: &Config) -> Option<(&'static str, String)> {
         ("speech.keep_alive_seconds", config.speech.keep_alive_seconds, -1e9, 1e9),
         ("serve.max_upload_bytes", config.serve.max_upload_bytes as f64, 1000.0, 1e15),
         ("serve.max_requests", f64::from(config.serve.max_requests), 1.0, 1e6),
+        ("serve.max_connections", f64::from(config.serve.max_connections), 1.0, 1e6),
+        ("serve.min_free_bytes", config.serve.min_free_bytes as f64, 0.0, 1e18),
+        ("serve.min_bytes_per_second", config.serve.min_bytes_per_second as f64, 0.0, 1e9),
         ("serve.idle_timeout_seconds", config.serve.idle_timeout_seconds, 0.1, 1e5),
         ("serve.header_timeout_seconds", config.serve.header_timeout_seconds, 0.1, 1e5),
         ("serve.grace_seconds", config.serve.grace_seconds, 0.0, 1e5),
         ("serve.jobs.concurrent", f64::from(config.serve.jobs.concurrent), 1.0, 256.0),
         ("serve.jobs.keep_hours", config.serve.jobs.keep_hours, 0.0, 1e7),
+        ("serve.realtime.max_session_seconds", config.serve.realtime.max_session_seconds, 1.0, 1e6),
+        ("serve.realtime.buffer_seconds", config.serve.realtime.buffer_seconds, 30.0, 1e5),
+        ("serve.realtime.partial_seconds", config.serve.realtime.partial_seconds, 0.0, 60.0),
         ("speech.max_utterance_seconds", config.speech.max_utterance_seconds, 1.0, 28.0),
         ("speech.vad_threshold", config.speech.vad_threshold, 0.0, 1.0),
         ("cleanup.deadline_seconds", config.cleanup.deadline_seconds, 0.0, 3600.0),
@@ -73,5 +79,48 @@ fn texts(config: &Config) -> Option<(&'static str, String)> {
             return Some((key, reason));
         }
     }
+    if let Some(problem) = serve(&config.serve) {
+        return Some(problem);
+    }
     config.speech.model.is_empty().then(|| ("speech.model", "name a model; see `bestbox models list`".to_owned()))
+}
+
+/// Keys, names and certificates of the service: a mistake in them must not let anybody in, or shut everybody out.
+fn serve(config: &ServeConfig) -> Option<(&'static str, String)> {
+    let mut names = std::collections::BTreeSet::new();
+    for key in &config.keys {
+        let name = &key.name;
+        if name.is_empty() || name.chars().any(char::is_control) || !names.insert(name) {
+            return Some((
+                "serve.keys",
+                format!("every key needs a name of its own, and '{}' is none", name.escape_debug()),
+            ));
+        }
+        if key.digest().is_none() {
+            let reason = format!(
+                "the sha256 of key '{name}' is not 64 hexadecimal digits; make one with `bestbox keys new {name}`"
+            );
+            return Some(("serve.keys", reason));
+        }
+    }
+    let unfit = |host: &&String| {
+        let odd = |c: char| !(c.is_ascii_alphanumeric() || "-._[:]".contains(c));
+        host.as_str() != "*" && (host.is_empty() || host.contains(odd))
+    };
+    if let Some(host) = config.hosts.iter().find(unfit) {
+        return Some(("serve.hosts", format!("'{host}' is not a host name such as speech.example.org")));
+    }
+    let no_origin = |origin: &&String| {
+        let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        rest.is_none_or(|rest| rest.is_empty() || rest.contains(['/', '?', '#', '@', ' ', '*']))
+    };
+    if let Some(origin) = config.cors_origins.iter().find(no_origin) {
+        return Some(("serve.cors_origins", format!("'{origin}' is not an origin such as https://app.example.org")));
+    }
+    let tls = &config.tls;
+    match (tls.certificate.as_os_str().is_empty(), tls.key.as_os_str().is_empty()) {
+        (true, false) => Some(("serve.tls.certificate", "serve.tls.key is set, so this is needed too".to_owned())),
+        (false, true) => Some(("serve.tls.key", "serve.tls.certificate is set, so this is needed too".to_owned())),
+        _ => None,
+    }
 }

@@ -6,7 +6,7 @@ use crate::audio::{Channels, DecodeSettings, Ffmpeg};
 use crate::config::{AnswerConfig, Config, VocabularyConfig};
 use crate::error::Error;
 use crate::models;
-use crate::outcome::{Plan, Tier};
+use crate::outcome::{Cutting, Plan, Tier};
 use crate::servers::{GpuLayers, Port, ServerError, ServerSettings, find_program};
 use crate::speech::SpeechOptions;
 use crate::speech::vad::VadSettings;
@@ -49,6 +49,17 @@ pub(super) fn vad(config: &Config) -> VadSettings {
         threshold: if threshold > 0.0 { threshold as f32 } else { defaults.threshold },
         max_utterance: config.speech.max_utterance_seconds,
         ..defaults
+    }
+}
+
+/// A caller's wishes, kept where recognition still works: with shorter pauses every word would be an utterance of its
+/// own, with longer ones an utterance would outgrow Whisper's window, and without padding words lose their edges.
+pub(super) fn cutting(configured: VadSettings, wished: Cutting) -> VadSettings {
+    VadSettings {
+        threshold: wished.threshold.map_or(configured.threshold, |threshold| threshold.clamp(0.1, 0.9)),
+        min_silence: wished.pause.map_or(configured.min_silence, |pause| pause.clamp(0.2, 5.0)),
+        pad: wished.pad.map_or(configured.pad, |pad| pad.clamp(0.1, 1.0)),
+        ..configured
     }
 }
 

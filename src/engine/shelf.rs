@@ -200,21 +200,31 @@ impl Shelf {
     /// Takes out the longest unused models until `bytes` more fit; none, and nothing taken out, when they never would.
     fn make_room(&mut self, bytes: u64) -> Option<Vec<PoolModel>> {
         let taken: u64 = self.entries.values().map(|entry| entry.wanted.bytes).sum();
-        let mut missing = match self.allowed {
+        let missing = match self.allowed {
             0 => 0,
             allowed => (taken + bytes).saturating_sub(allowed),
         };
         let mut idle: Vec<&Entry> = self.entries.values().filter(|entry| entry.is_idle()).collect();
         idle.sort_by_key(|entry| entry.since);
-        let mut out = Vec::new();
+        let (mut freed, mut out) = (0, Vec::new());
         for entry in idle {
-            if missing == 0 {
+            if freed >= missing {
                 break;
             }
-            missing = missing.saturating_sub(entry.wanted.bytes);
-            out.push(entry.wanted.path.clone());
+            freed += entry.wanted.bytes;
+            out.push((entry.wanted.path.clone(), entry.wanted.bytes));
         }
-        (missing == 0).then(|| out.iter().filter_map(|path| self.take_out(path)).map(|(_, model)| model).collect())
+        if freed < missing {
+            return None;
+        }
+        // A large one at the end may have made the small ones before it unnecessary: these stay.
+        let mut spare = freed - missing;
+        for at in (0..out.len()).rev() {
+            if out[at].1 <= spare {
+                spare -= out.remove(at).1;
+            }
+        }
+        Some(out.iter().filter_map(|(path, _)| self.take_out(path)).map(|(_, model)| model).collect())
     }
 
     fn take_out(&mut self, path: &Path) -> Option<(Wanted, PoolModel)> {

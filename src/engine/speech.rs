@@ -100,12 +100,17 @@ impl Lease {
     }
 }
 
+/// The file for a name.
+type Find = Box<dyn Fn(Option<&str>) -> Result<Wanted, Error> + Send + Sync>;
+/// A file to a model.
+type Load = Box<dyn Fn(&Wanted) -> Result<PoolModel, SpeechError> + Send + Sync>;
+
 /// Where models come from; tests have their own.
 pub(super) struct Source {
     /// The file for a name of a client's, or the configured one.
-    pub find: Box<dyn Fn(Option<&str>) -> Result<Wanted, Error> + Send + Sync>,
+    pub find: Find,
     /// Reads the file and makes the recognisers.
-    pub load: Box<dyn Fn(&Wanted) -> Result<PoolModel, SpeechError> + Send + Sync>,
+    pub load: Load,
 }
 
 /// How long and how much.
@@ -431,3 +436,6 @@ fn changed(path: &Path) -> u64 {
     let since = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
     since.map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,52 +1,63 @@
-//! The language model tiers of one engine: started in the background, light first, then heavy; awaited only by those
-//! who need one.
+//! The language model tiers of one engine: brought up in the background, light first, then heavy; awaited only by those
+//! who need one, and only the first time.
 
-use super::prompts::Prompts;
-use super::{Need, Needs, Notice, settings};
-use crate::config::{Config, TierConfig};
-use crate::models::{Role, Store};
+use super::keep::{self, Context, Keeper, State, View};
+use super::{Need, Needs};
+use crate::config::Config;
 use crate::outcome::Tier;
-use crate::servers::{self, Server};
 use crate::text::intent::RouteSet;
-use crate::text::llm::{Client, Endpoint, Secret};
-use std::path::PathBuf;
+use crate::text::llm::Client;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::SystemTime;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What starting a tier needs besides the configuration.
-#[derive(Clone)]
-pub(super) struct Context {
-    pub store: Store,
-    pub program: PathBuf,
-    pub notice: Notice,
-}
-
-#[derive(Clone)]
-enum State {
+/// How a tier is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TierState {
+    /// Not wanted, or another tier serves in its place.
+    Off,
+    /// Started when somebody asks for it.
+    Waiting,
+    /// Coming up for the first time; runs that want it wait.
     Starting,
-    Ready(Client),
-    Failed(String),
+    /// Serving.
+    Up,
+    /// Not serving; runs do without it until it is back.
+    Down,
 }
 
-/// Both tiers and the task that starts them and owns their processes.
+/// How a tier is, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TierStatus {
+    /// Which tier.
+    pub tier: Tier,
+    /// How it is.
+    pub state: TierState,
+    /// Why it is down: one line.
+    pub reason: Option<String>,
+    /// Since when it is like this.
+    pub since: SystemTime,
+    /// How often it has come back after it was up.
+    pub restarts: u32,
+    /// The model: a catalogue name or a file's name.
+    pub model: String,
+    /// Whether bestbox starts and stops its server.
+    pub managed: bool,
+}
+
+/// Both tiers and the tasks that keep them.
 pub(super) struct TierSet {
     config: Config,
-    states: [watch::Receiver<State>; 2],
-    /// Set when somebody wants a tier that is only started on demand.
+    views: [watch::Receiver<View>; 2],
+    /// Notified when somebody wants a tier.
     demands: [Arc<Notify>; 2],
-    starter: Mutex<Option<JoinHandle<Vec<Server>>>>,
+    keepers: Mutex<JoinSet<()>>,
     cancel: CancellationToken,
-}
-
-/// One tier to start.
-struct Job {
-    tier: Tier,
-    state: watch::Sender<State>,
-    /// What to wait for first; `None`: start at once.
-    demand: Option<Arc<Notify>>,
+    /// An engine that is dropped takes its servers along.
+    _end: DropGuard,
 }
 
 impl TierSet {
@@ -54,131 +65,83 @@ impl TierSet {
     pub fn start(config: &Config, needs: Needs, routes: &Arc<RouteSet>, context: Context) -> Self {
         let need = |tier| {
             let named = [(needs.light, Tier::Light), (needs.heavy, Tier::Heavy)];
-            named.into_iter().filter(|(_, of)| config.tiers.serving(*of) == tier).map(|(need, _)| need).max()
+            let named = named.into_iter().filter(|(_, of)| config.tiers.serving(*of) == tier);
+            named.map(|(need, _)| need).max().unwrap_or_default()
         };
         let cancel = CancellationToken::new();
         let demands = [Arc::new(Notify::new()), Arc::new(Notify::new())];
-        let (light_in, light) = watch::channel(State::Starting);
-        let (heavy_in, heavy) = watch::channel(State::Starting);
-        let mut jobs = Vec::new();
-        for (tier, state) in [(Tier::Light, light_in), (Tier::Heavy, heavy_in)] {
-            let demand = demands[tier as usize].clone();
-            match need(tier).unwrap_or_default() {
-                Need::No => {}
-                Need::OnDemand => jobs.push(Job { tier, state, demand: Some(demand) }),
-                Need::AtStart => jobs.push(Job { tier, state, demand: None }),
-            }
+        let view = |tier| {
+            let state = match need(tier) {
+                Need::No => State::Off,
+                Need::OnDemand => State::Waiting,
+                Need::AtStart => State::Starting,
+            };
+            watch::channel(View::new(state))
+        };
+        let (light_in, light) = view(Tier::Light);
+        let (heavy_in, heavy) = view(Tier::Heavy);
+        let mut keepers = JoinSet::new();
+        for (tier, view) in [(Tier::Light, light_in), (Tier::Heavy, heavy_in)] {
+            let keeper = Keeper {
+                tier,
+                config: config.clone(),
+                needs,
+                routes: routes.clone(),
+                context: context.clone(),
+                view,
+                demand: demands[tier as usize].clone(),
+                // One after the other: the light tier is needed first, and two loads at once only slow each other down.
+                after: (tier == Tier::Heavy).then(|| light.clone()),
+                cancel: cancel.clone(),
+            };
+            keepers.spawn(keep::keep(keeper));
         }
-        let work = start_all(jobs, needs, config.clone(), routes.clone(), context, cancel.clone());
-        let starter = Mutex::new(Some(tokio::spawn(work)));
-        TierSet { config: config.clone(), states: [light, heavy], demands, starter, cancel }
+        let (config, end) = (config.clone(), cancel.clone().drop_guard());
+        TierSet { config, views: [light, heavy], demands, keepers: Mutex::new(keepers), cancel, _end: end }
     }
 
-    /// The client that serves `tier`, once it is up; otherwise why not.
+    /// The client that serves `tier`; otherwise why there is none. Waits only while the tier comes up for the first
+    /// time.
     pub async fn client(&self, tier: Tier) -> Result<Client, String> {
         let tier = self.config.tiers.serving(tier);
         self.demands[tier as usize].notify_one();
-        let mut state = self.states[tier as usize].clone();
-        let settled = state.wait_for(|state| !matches!(state, State::Starting)).await;
-        match settled.map(|state| state.clone()) {
-            Ok(State::Ready(client)) => Ok(client),
-            Ok(State::Failed(reason)) => Err(reason),
-            Ok(State::Starting) | Err(_) => Err(format!("the {} model server was not started", tier.name())),
+        let mut view = self.views[tier as usize].clone();
+        let settled = view.wait_for(|view| !matches!(view.state, State::Waiting | State::Starting)).await;
+        match settled.map(|view| view.state.clone()) {
+            Ok(State::Up(client)) => Ok(client),
+            Ok(State::Down(reason)) => Err(reason),
+            Ok(State::Off | State::Waiting | State::Starting) | Err(_) => {
+                Err(format!("the {} model server was not started", tier.name()))
+            }
         }
     }
 
-    /// Ends the start-up if it is still going on, and stops the servers.
+    /// How a tier is at this moment.
+    pub fn status(&self, tier: Tier) -> TierStatus {
+        let settings = self.config.tier(tier);
+        let view = self.views[tier as usize].borrow();
+        let (state, reason) = match &view.state {
+            State::Off => (TierState::Off, None),
+            State::Waiting => (TierState::Waiting, None),
+            State::Starting => (TierState::Starting, None),
+            State::Up(_) => (TierState::Up, None),
+            State::Down(reason) => (TierState::Down, reason.lines().next().map(ToOwned::to_owned)),
+        };
+        TierStatus {
+            tier,
+            state,
+            reason,
+            since: view.since,
+            restarts: view.restarts,
+            model: Path::new(&settings.model).file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            managed: settings.manage,
+        }
+    }
+
+    /// Ends start-ups that are still going on, and stops the servers; returns when they have ended.
     pub async fn stop(&self) {
         self.cancel.cancel();
-        let starter = self.starter.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(starter) = starter else { return };
-        if let Ok(servers) = starter.await {
-            for server in servers {
-                server.stop().await;
-            }
-        }
+        let mut keepers = std::mem::take(&mut *self.keepers.lock().unwrap_or_else(PoisonError::into_inner));
+        while keepers.join_next().await.is_some() {}
     }
-}
-
-/// One after the other: the light tier is needed first, and two loads at once only slow each other down.
-async fn start_all(
-    jobs: Vec<Job>,
-    needs: Needs,
-    config: Config,
-    routes: Arc<RouteSet>,
-    context: Context,
-    cancel: CancellationToken,
-) -> Vec<Server> {
-    let mut servers = Vec::new();
-    for Job { tier, state, demand } in jobs {
-        if let Some(demand) = demand
-            && cancel.run_until_cancelled(demand.notified()).await.is_none()
-        {
-            break;
-        }
-        match start_one(tier, &config, &context, &cancel).await {
-            Ok((client, server)) => {
-                servers.extend(server);
-                if config.tiers.serving(Tier::Light) == tier {
-                    let prompts = Prompts { config: &config, client: &client, cancel: &cancel };
-                    prompts.warm_up(needs, &routes).await;
-                }
-                state.send_replace(State::Ready(client));
-            }
-            Err(reason) => {
-                tracing::warn!(tier = tier.name(), %reason, "tier is not available");
-                state.send_replace(State::Failed(reason));
-            }
-        }
-    }
-    servers
-}
-
-async fn start_one(
-    tier: Tier,
-    config: &Config,
-    context: &Context,
-    cancel: &CancellationToken,
-) -> Result<(Client, Option<Server>), String> {
-    let settings = config.tier(tier);
-    if !settings.manage {
-        let client = client(tier, settings, &settings.base_url, read_key(settings)?)?;
-        return Ok((client, None));
-    }
-    let (store, spec) = (context.store.clone(), settings.model.clone());
-    let resolve = move || store.resolve(&spec, Role::Llm);
-    let model = tokio::task::spawn_blocking(resolve).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-    let launch = settings::server(tier, config, model, &context.program).map_err(|error| error.to_string())?;
-    let notice = context.notice.clone();
-    let mut progress = move |line: &str| notice(line);
-    let server = servers::ensure(&launch, &mut progress, cancel).await.map_err(|error| error.to_string())?;
-    let key = Some(Secret::new(server.api_key()));
-    let client = client(tier, settings, &server.base_url(), key)?;
-    Ok((client, Some(server)))
-}
-
-fn client(tier: Tier, settings: &TierConfig, url: &str, key: Option<Secret>) -> Result<Client, String> {
-    let endpoint = Endpoint {
-        tier,
-        base_url: url.to_owned(),
-        model: (!settings.manage && !settings.model.is_empty()).then(|| settings.model.clone()),
-        key,
-        connect_timeout: Duration::from_secs_f64(settings.connect_timeout_seconds),
-        timeout: Duration::from_secs_f64(settings.timeout_seconds),
-    };
-    Client::new(endpoint).map_err(|error| error.to_string())
-}
-
-/// The key of a server that is running already, from the environment or a file.
-fn read_key(settings: &TierConfig) -> Result<Option<Secret>, String> {
-    if !settings.key_env.is_empty() {
-        let name = &settings.key_env;
-        return std::env::var(name).map(|key| Some(Secret::new(key))).map_err(|_| format!("{name} is not set"));
-    }
-    if !settings.key_file.is_empty() {
-        let path = &settings.key_file;
-        let key = std::fs::read_to_string(path).map_err(|error| format!("cannot read the key file {path}: {error}"))?;
-        return Ok(Some(Secret::new(key.trim())));
-    }
-    Ok(None)
 }

@@ -92,7 +92,7 @@ pub(super) async fn decode(
     count: Count,
 ) -> Result<Decoded, Error> {
     let settings = run.engine.decode_settings();
-    let mut segmenter = Segmenter::new(run.engine.vad_settings());
+    let mut segmenter = Segmenter::new(run.engine.cutting(run.plan));
     let cancel = run.cancel.clone();
     let (opened_in, opened) = tokio::sync::oneshot::channel();
     let work = move || -> Result<Decoded, Error> {

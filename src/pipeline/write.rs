@@ -5,8 +5,7 @@ use super::{Event, Run, Written};
 use crate::language::Lang;
 use crate::outcome::{CleanEngine, Cleaned, Cue, Style, Track, Warning, WarningCode};
 use crate::speech::Segment;
-use crate::text::clean::{CleanRequest, Cleaner, MoreFollows};
-use crate::text::translate::Translator;
+use crate::text::clean::{CleanRequest, MoreFollows};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -25,7 +24,7 @@ pub(super) async fn write(
     mut spoken: mpsc::UnboundedReceiver<Spoken>,
     notes: &Notes,
 ) -> (Option<Cleaned>, Option<Track>) {
-    let mut writer = Writer { run, notes, cleaner: None, translator: None, clean_ms: 0.0, translate_ms: 0.0 };
+    let mut writer = Writer { run, notes, without: None, clean_ms: 0.0, translate_ms: 0.0 };
     let mut text = Text::default();
     while let Some(part) = spoken.recv().await {
         let kept = part.utterance.zip(run.checkpoint);
@@ -79,12 +78,12 @@ impl Text {
     }
 }
 
-/// What writes, made when there is text: until then the servers may still be starting.
+/// What writes. Asks for the servers when there is text: until then they may still be starting.
 struct Writer<'a> {
     run: Run<'a>,
     notes: &'a Notes,
-    cleaner: Option<Cleaner>,
-    translator: Option<Result<Translator, Warning>>,
+    /// Why the last text had no model, which is said once.
+    without: Option<Warning>,
     clean_ms: f64,
     translate_ms: f64,
 }
@@ -103,14 +102,12 @@ impl Writer<'_> {
 
     async fn clean(&mut self, part: &Spoken, context: &str, kept: &mut Vec<Warning>) -> (Track, CleanEngine) {
         let plan = self.run.plan;
-        let cleaner = match &mut self.cleaner {
-            Some(cleaner) => cleaner,
-            none => {
-                let (made, warning) = self.run.engine.cleaner(plan).await;
-                note(self.run, self.notes, warning, kept);
-                none.insert(made)
-            }
-        };
+        // For each text anew: a server may go and come back in the middle of a long recording.
+        let (cleaner, warning) = self.run.engine.cleaner(plan).await;
+        if warning != self.without {
+            note(self.run, self.notes, warning.clone(), kept);
+            self.without = warning;
+        }
         let begun = Instant::now();
         let cues = match plan.clean {
             Style::Verbatim => as_recognised(&part.segments),
@@ -125,15 +122,14 @@ impl Writer<'_> {
         };
         let (cleaned, warnings) = cleaner.clean(&request, self.run.cancel).await;
         self.clean_ms += ms(begun);
-        note(self.run, self.notes, warnings, kept);
+        // Why there is no model has been said.
+        let news = |warning: &Warning| self.without.is_none() || warning.code != WarningCode::CleanupUnavailable;
+        note(self.run, self.notes, warnings.into_iter().filter(news), kept);
         (cleaned.track, cleaned.engine)
     }
 
     async fn translate(&mut self, cues: &[Cue], (from, to): (Lang, Lang), kept: &mut Vec<Warning>) -> Option<Vec<Cue>> {
-        let translator = match &mut self.translator {
-            Some(translator) => translator,
-            none => none.insert(self.run.engine.translator().await),
-        };
+        let translator = self.run.engine.translator().await;
         let begun = Instant::now();
         let translated = match translator {
             Ok(translator) => {
@@ -144,7 +140,7 @@ impl Writer<'_> {
                 translated
             }
             Err(warning) => {
-                note(self.run, self.notes, Some(warning.clone()), kept);
+                note(self.run, self.notes, Some(warning), kept);
                 None
             }
         };

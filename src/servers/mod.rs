@@ -216,6 +216,16 @@ impl Server {
     pub fn is_running(&self) -> bool {
         self.state.server.is_running()
     }
+    /// How it ended, once it has. Its keeper writes that down a moment later.
+    pub async fn how_it_ended(&self) -> String {
+        for _ in 0..8 {
+            if let Some(how) = self.home.end() {
+                return how;
+            }
+            tokio::time::sleep(TICK).await;
+        }
+        "it is gone".to_owned()
+    }
     /// Where its output goes.
     pub fn log(&self) -> &std::path::Path {
         self.home.log()

@@ -121,6 +121,27 @@ impl Segmenter {
         out
     }
 
+    /// Where the speech being heard began (its voice, not the padding), seconds on this segmenter's clock. Only once
+    /// there is enough of it: what this names comes out as an utterance, whatever follows.
+    pub fn speaking(&self) -> Option<f64> {
+        self.speech.filter(|speech| self.suffices(*speech)).map(|speech| seconds(speech.voice_start))
+    }
+
+    /// The utterance being heard, up to the last whole frame, for a look at it before it ends. It stays in here; its
+    /// end padding is the pause so far. Under the same condition as [`Segmenter::speaking`].
+    pub fn pending(&self) -> Option<Utterance> {
+        let speech = self.speech.filter(|speech| self.suffices(*speech))?;
+        let to = self.base + self.scored as u64;
+        let padding = (seconds(speech.voice_start - speech.from), seconds(to.saturating_sub(speech.voice_end)));
+        let range = (speech.from - self.base) as usize..self.scored;
+        Utterance::padded(self.buffer[range].to_vec(), seconds(speech.from), padding)
+    }
+
+    /// Whether there is enough voice for an utterance.
+    fn suffices(&self, speech: Speech) -> bool {
+        speech.voiced as f64 * FRAME as f64 / RATE >= self.settings.min_speech
+    }
+
     /// Scores the next `n` samples (a whole frame, but for the last of a recording) and acts on it.
     fn frame(&mut self, n: usize, out: &mut Vec<Utterance>) {
         let mut frame = [0.0; FRAME];
@@ -191,7 +212,8 @@ impl Segmenter {
 
     fn emit_until(&mut self, speech: Speech, to: u64) -> Option<Utterance> {
         let range = (speech.from - self.base) as usize..(to - self.base) as usize;
-        let utterance = (speech.voiced as f64 * FRAME as f64 / RATE >= self.settings.min_speech)
+        let utterance = self
+            .suffices(speech)
             .then(|| {
                 let padding = (seconds(speech.voice_start - speech.from), seconds(to - speech.voice_end.min(to)));
                 Utterance::padded(self.buffer[range].to_vec(), seconds(speech.from), padding)
@@ -340,6 +362,29 @@ mod tests {
         assert_eq!(total, samples.len(), "all of it, once");
         assert!(out.windows(2).all(|w| (w[0].end() - w[1].start()).abs() < 1e-9));
         assert!(out.iter().all(|u| u.seconds() <= 28.02 && u.samples().iter().all(|s| s.abs() <= 1.0)));
+    }
+
+    #[test]
+    fn the_utterance_being_heard_can_be_looked_at_and_comes_out_later() {
+        let settings = VadSettings { threshold: 0.0, ..VadSettings::default() };
+        let mut segmenter = Segmenter::new(settings);
+        let samples: Vec<f32> = (0..16_000 * 40).map(|n| ((n as f32) * 0.05).sin()).collect();
+        let (mut out, mut looks) = (Vec::new(), 0);
+        assert!(segmenter.push(&samples[..1_000]).is_empty());
+        assert_eq!((segmenter.speaking(), segmenter.pending()), (None, None), "too little to be an utterance");
+        for piece in samples[1_000..].chunks(4_000) {
+            out.extend(segmenter.push(piece));
+            let (Some(start), Some(pending)) = (segmenter.speaking(), segmenter.pending()) else { continue };
+            looks += 1;
+            // Every frame counts as voice here, so there is no padding.
+            assert_eq!(start, pending.start());
+            let from = (pending.start() * RATE) as usize;
+            assert_eq!(pending.samples(), &samples[from..from + pending.samples().len()]);
+            assert_eq!(pending.start(), out.last().map_or(0.0, Utterance::end));
+        }
+        assert!(looks > 150 && out.len() == 1, "{looks} looks, {} utterances", out.len());
+        assert_eq!(segmenter.finish().first().map(Utterance::start), out.last().map(Utterance::end));
+        assert_eq!(segmenter.pending(), None);
     }
 
     #[test]

@@ -65,8 +65,8 @@ impl Shape {
 
     /// Bytes that one recogniser writes to for a full window of 30 s, by the sizes whisper.cpp allocates: keys and values of
     /// the decoder (512 places), of what it attends to (1536) and of flash attention's padding in 16 bits; the attention
-    /// of one encoder layer and about ten rows of activations in 32 bits. Buffers it reserves but hardly touches (logits
-    /// of a whole prompt) are left out. Measured (resident, 28 s of speech): see [`super::whisper::Footprint`].
+    /// of one encoder layer and about ten rows of activations in 32 bits. An estimate for the budget of loaded models:
+    /// buffers that are reserved and hardly touched (logits of a whole prompt) and those of word times are left out.
     pub fn recognizer_bytes(&self) -> u64 {
         let [state, heads, layers] = [self.state, self.audio_heads, self.text_layers].map(|n| n.max(0) as u64);
         let (places, frames) = (512, 1536);

@@ -5,7 +5,7 @@ use super::wanted::Wanted;
 use crate::app::session;
 use crate::audio::Channels;
 use crate::config::Config;
-use crate::engine::{Engine, Needs, Start};
+use crate::engine::{Engine, Needs, Start, Upkeep};
 use crate::error::Error;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,7 @@ impl Engines {
                 channels: Channels::Average,
                 program: session::program()?,
                 notice: progress.notice(),
+                upkeep: Upkeep::Kept,
             };
             tokio::select! {
                 engine = Engine::start(start) => engine,

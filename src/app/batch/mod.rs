@@ -18,7 +18,6 @@ mod one;
 mod outputs;
 mod progress;
 mod record;
-mod report;
 mod run;
 mod then;
 mod walk;

@@ -4,7 +4,7 @@ use super::clips::load;
 use super::{Bench, Figure, median, p95};
 use crate::app::session::{plan, program};
 use crate::audio::{Channels, Input};
-use crate::engine::{Engine, Needs, Start};
+use crate::engine::{Engine, Needs, Start, Upkeep};
 use crate::error::Error;
 use crate::outcome::{Outcome, Plan, Route, Style, Tier};
 use crate::pipeline::{self, Run};
@@ -19,7 +19,7 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
     let both = Plan { route: Route::Auto, clean: Style::Punctuate, ..base.clone() };
     let needs = Needs::of(&both, &config, true);
     let notice = bench.progress.notice();
-    let start = Start { config, needs, channels: Channels::Average, program: program()?, notice };
+    let start = Start { config, needs, channels: Channels::Average, program: program()?, notice, upkeep: Upkeep::Once };
     let engine = Engine::start(start).await?;
     engine.ready(&[Tier::Light]).await;
     let result = measure(bench, &engine, &clips, &base, &both).await;

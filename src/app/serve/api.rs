@@ -2,25 +2,31 @@
 
 use super::error::ApiError;
 use super::state::Service;
-use super::{health, jobs, metrics, openai, page, pipeline, realtime, text};
+use super::{drain, events, health, jobs, metrics, openai, page, pipeline, realtime, text};
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use std::sync::Arc;
 use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 /// Information of the document that no handler knows.
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "BestBox speech",
-    description = "Speech in; clean text, its intent and an answer out. OpenAI's audio API and the whole pipeline."
-))]
+#[openapi(
+    info(
+        title = "BestBox speech",
+        description = "Speech in; clean text, its intent and an answer out. OpenAI's audio API and the whole pipeline."
+    ),
+    // What the data of server-sent events is.
+    components(schemas(events::RunEvent))
+)]
 struct Document;
 
 /// Every route of the service.
 pub(super) fn router(service: Arc<Service>) -> Router {
-    let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
+    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(openai::routes())
         .merge(pipeline::routes())
         .merge(text::routes())
@@ -29,6 +35,12 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .merge(health::routes())
         .merge(metrics::routes())
         .split_for_parts();
+    if !service.config.serve.keys.is_empty() {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("key", SecurityScheme::Http(bearer));
+        document.security = Some(vec![SecurityRequirement::new("key", [""; 0])]);
+    }
     let document = Arc::new(document.to_pretty_json().unwrap_or_default());
     let router = router
         .merge(page::routes())
@@ -45,5 +57,5 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .method_not_allowed_fallback(|| async {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take that method; see /openapi.json")
         });
-    router.with_state(service)
+    router.layer(from_fn_with_state(service.clone(), drain::gate)).with_state(service)
 }

@@ -1,5 +1,6 @@
 //! Every error as OpenAI's clients expect it: `{"error":{"message","type","param","code"}}`.
 
+use super::metrics::Reason;
 use crate::audio::AudioError;
 use crate::error::Error;
 use crate::models::ModelError;
@@ -22,6 +23,8 @@ pub(super) struct ApiError {
     pub code: Option<&'static str>,
     /// Seconds after which it is worth trying again.
     pub retry_after: Option<u64>,
+    /// Where the result will be, or is.
+    pub location: Option<String>,
 }
 
 /// Body of every error.
@@ -46,12 +49,19 @@ pub(super) struct ErrorDetail {
 
 impl ApiError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        ApiError { status, message: message.into(), param: None, code: None, retry_after: None }
+        ApiError { status, message: message.into(), param: None, code: None, retry_after: None, location: None }
     }
 
     /// 400 for a field.
     pub fn bad_field(param: &str, message: impl Into<String>) -> Self {
         ApiError { param: Some(param.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, message) }
+    }
+
+    /// 503 for whatever comes while the service ends.
+    pub fn draining() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending; try again later")
+            .code("draining")
+            .retry_after(30)
     }
 
     pub fn code(mut self, code: &'static str) -> Self {
@@ -86,8 +96,14 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
+        if let Some(code) = self.code {
+            response.extensions_mut().insert(Reason(code));
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(location) = self.location.as_deref().and_then(|path| HeaderValue::from_str(path).ok()) {
+            response.headers_mut().insert(header::LOCATION, location);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -109,9 +125,14 @@ impl From<Error> for ApiError {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending; try again").retry_after(5)
             }
             Error::Loading => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("loading").retry_after(5),
+            Error::Kept(id) => ApiError {
+                location: Some(format!("/v1/jobs/{id}")),
+                ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("kept_as_job").retry_after(30)
+            },
             Error::Model(ModelError::NoRoom { .. }) => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("model_busy").retry_after(10)
             }
+            Error::Model(ModelError::TooLarge { .. }) => ApiError::bad_field("model", message).code("model_too_large"),
             Error::Model(_) => ApiError::bad_field("model", message).code("model_not_found"),
             _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }

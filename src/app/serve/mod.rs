@@ -9,18 +9,24 @@
 
 mod admission;
 mod api;
+mod body;
 mod drain;
 mod edge;
 mod error;
+mod events;
 mod form;
 mod health;
 mod jobs;
+mod lock;
 mod metrics;
 mod openai;
 mod page;
 mod pipeline;
 mod plan;
+mod problems;
 mod realtime;
+mod render;
+mod sse;
 mod state;
 mod text;
 mod upload;
@@ -32,10 +38,10 @@ use super::session::{Overrides, program};
 use crate::audio::Channels;
 use crate::cli::{Global, ServeArgs};
 use crate::config::Loaded;
-use crate::engine::{Engine, Need, Needs, Start};
+use crate::engine::{Engine, Need, Needs, Start, Upkeep};
 use crate::error::Error;
+use axum::middleware::from_fn_with_state;
 use state::Service;
-use std::net::TcpListener;
 use std::sync::Arc;
 use toml::Value;
 
@@ -53,27 +59,35 @@ pub(super) fn overrides(args: &ServeArgs) -> Vec<Override> {
 pub(super) async fn run(loaded: Loaded, global: Global) -> Result<(), Error> {
     let config = loaded.config;
     let progress = Progress::new(&global);
-    let (host, port) = (config.serve.host.clone(), config.serve.port);
-    let taken = |error: std::io::Error| {
-        Error::Usage(format!("cannot listen on {host} port {port}: {error}; choose another with --host and --port"))
-    };
     // Bound before anything is loaded, so that a second instance is told at once.
-    let listener = TcpListener::bind((host.as_str(), port)).map_err(taken)?;
-    listener.set_nonblocking(true).map_err(taken)?;
-    let address = listener.local_addr().map_err(taken)?;
+    let listening = edge::listen::bind(&config.serve).await?;
+    if listening.exposed {
+        progress.line("warning: anybody who reaches this address can use the service; there are no keys (--insecure)");
+    }
     let service = Arc::new(Service::new(config.clone())?);
+    service.jobs.open().await?;
     let stop = super::interrupt::token();
     let handle = axum_server::Handle::new();
-    let app = api::router(service.clone()).into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let server = axum_server::from_tcp(listener).map_err(taken)?.handle(handle.clone());
-    let mut serving = tokio::spawn(server.serve(app));
-    progress.line(&format!("bestbox listens on http://{address}"));
+    // The outermost layer counts what the edge turns away too.
+    let app = edge::guarded(api::router(service.clone()), &config.serve, listening.address)
+        .layer(from_fn_with_state(service.clone(), metrics::observe));
+    let url = listening.url();
+    let mut serving = tokio::spawn(listening.serve(app, handle.clone()));
+    progress.line(&format!("bestbox listens on {url}"));
     let needs = Needs { speech: true, light: Need::AtStart, cleanup: true, intent: true, heavy: Need::OnDemand };
-    let start = Start { config, needs, channels: Channels::Average, program: program()?, notice: progress.notice() };
+    let start = Start {
+        config,
+        needs,
+        channels: Channels::Average,
+        program: program()?,
+        notice: progress.notice(),
+        upkeep: Upkeep::Kept,
+    };
     // It answers while it loads, so that whoever watches it sees what it is doing.
     let loaded = stop.run_until_cancelled(Engine::start(start)).await;
     if let Some(engine) = loaded {
         service.loaded(engine?);
+        service.jobs.start(&service);
         progress.line("bestbox is ready");
     }
     tokio::select! {

@@ -2,11 +2,12 @@
 //! configuration's defaults. One table of names serves uploads, texts and jobs.
 
 use super::error::ApiError;
-use super::form::Form;
+use super::form::{Form, is_given};
+use super::openai::select;
 use crate::app::session;
 use crate::config::Config;
 use crate::language::{Lang, LanguageChoice};
-use crate::outcome::{Plan, Route, Style};
+use crate::outcome::{Plan, Route, Style, Task};
 use crate::output::{Format, TextChoice};
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -39,6 +40,9 @@ pub(super) struct PlanFields {
     /// Language spoken, a code or an English name; `auto`: heard.
     #[schema(example = "en")]
     pub language: Option<String>,
+    /// Whisper's own task: text in the language spoken, or in English.
+    #[schema(value_type = Option<SpeechTask>)]
+    pub task: Option<String>,
     /// Text before the recording, for Whisper: names, spelling, style.
     #[schema(max_length = 20000)]
     pub prompt: Option<String>,
@@ -61,7 +65,15 @@ pub(super) struct PlanFields {
     pub format: Option<String>,
     /// Which text the formats other than JSON carry; the best there is by default.
     #[schema(value_type = Option<TextName>)]
-    pub text: Option<String>,
+    pub text_choice: Option<String>,
+}
+
+/// What Whisper makes of speech.
+#[derive(Clone, Copy, ToSchema, ValueEnum)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum SpeechTask {
+    Transcribe,
+    Translate,
 }
 
 /// Formats of an answer.
@@ -94,7 +106,7 @@ pub(super) enum TextName {
 /// The plan of a request. Fields beside `plan` win over the same ones in it.
 ///
 /// # Errors
-/// 400 that names the field, for a value nobody knows. The model is not looked up here: see `models::select`.
+/// 400 that names the field, for a value nobody knows. The model is not looked up here: see [`with_model`].
 pub(super) fn plan_from(form: &Form, config: &Config) -> Result<Plan, ApiError> {
     let form = &flattened(form)?;
     let mut plan = session::plan(config)?;
@@ -108,9 +120,26 @@ pub(super) fn plan_from(form: &Form, config: &Config) -> Result<Plan, ApiError> 
     if let Some(value) = form.one("route") {
         plan.route = choice::<Route>("route", value)?;
     }
+    if let Some(value) = form.one("task") {
+        plan.task = match choice("task", value)? {
+            SpeechTask::Transcribe => Task::Transcribe,
+            SpeechTask::Translate => Task::TranslateToEnglish,
+        };
+    }
     speech_fields(form, &mut plan)?;
     if form.one("word_times").is_some() {
         plan.word_times = form.flag("word_times")?;
+    }
+    Ok(plan)
+}
+
+/// The plan with its model looked up, so that a name nobody knows is told before any work.
+///
+/// # Errors
+/// 404 that names the field.
+pub(super) async fn with_model(mut plan: Plan, config: &Config) -> Result<Plan, ApiError> {
+    if let Some(asked) = plan.model.take() {
+        plan.model = select(config, &asked).await?;
     }
     Ok(plan)
 }
@@ -136,7 +165,8 @@ pub(super) fn speech_fields(form: &Form, plan: &mut Plan) -> Result<(), ApiError
         return Err(ApiError::bad_field("keywords", format!("more than {MAX_VOCABULARY} names and terms")));
     }
     plan.model = form.one("model").map(ToOwned::to_owned).or(plan.model.take());
-    if let Some(temperature) = form.parse::<f32>("temperature")? {
+    let no_number = |_| ApiError::bad_field("temperature", "temperature is a number from 0 to 1");
+    if let Some(temperature) = form.parse::<f32>("temperature").map_err(no_number)? {
         if !(0.0..=1.0).contains(&temperature) {
             return Err(ApiError::bad_field("temperature", format!("temperature is 0 to 1, not {temperature}")));
         }
@@ -167,7 +197,7 @@ pub(super) fn format_from(form: &Form) -> Result<(Format, TextChoice), ApiError>
             Ok(format) => format,
         },
     };
-    Ok((format, form.one("text").map_or(Ok(TextChoice::Best), |value| choice("text", value))?))
+    Ok((format, form.one("text_choice").map_or(Ok(TextChoice::Best), |value| choice("text_choice", value))?))
 }
 
 impl PlanFields {
@@ -181,12 +211,13 @@ impl PlanFields {
             ("translate_to", self.translate_to),
             ("route", self.route),
             ("language", self.language),
+            ("task", self.task),
             ("prompt", self.prompt),
             ("word_times", self.word_times.map(|value| value.to_string())),
             ("model", self.model),
             ("temperature", self.temperature.map(|value| value.to_string())),
             ("format", self.format),
-            ("text", self.text),
+            ("text_choice", self.text_choice),
         ];
         form.extend(texts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         // Entries of a list stand for themselves: no commas are looked for in them.
@@ -208,7 +239,7 @@ fn flattened(form: &Form) -> Result<Form, ApiError> {
 
 /// The last value under either name, with the name it came under.
 fn either<'a>(form: &'a Form, names: [&'static str; 2]) -> Option<(&'static str, &'a str)> {
-    let found = form.0.iter().rev().find(|(field, value)| names.contains(&field.as_str()) && !value.is_empty());
+    let found = form.0.iter().rev().find(|(field, value)| names.contains(&field.as_str()) && is_given(value));
     found.and_then(|(field, value)| Some((names.into_iter().find(|name| name == field)?, value.as_str())))
 }
 
@@ -255,6 +286,7 @@ mod tests {
             ("to", "German"),
             ("route", "text"),
             ("language", "en"),
+            ("task", "translate"),
             ("prompt", "Names."),
             ("keywords[]", "Doe, Jane"),
             ("keywords[]", "BestBox"),
@@ -264,11 +296,12 @@ mod tests {
         ]);
         let json = plan(&[(
             "plan",
-            r#"{"style":"tidy","translate_to":"de","route":"text","language":"english","prompt":"Names.",
+            r#"{"style":"tidy","translate_to":"de","route":"text","language":"english","task":"translate","prompt":"Names.",
             "vocabulary":["Doe, Jane","BestBox"],"word_times":true,"model":"tiny","temperature":0.5}"#,
         )]);
         let expected = Plan {
             language: LanguageChoice::Fixed(Lang::ENGLISH),
+            task: Task::TranslateToEnglish,
             word_times: true,
             clean: Style::Tidy,
             translate: "de".parse().ok(),
@@ -288,7 +321,8 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_is_named() {
-        let cases: [(&str, &str, &str); 9] = [
+        let cases: [(&str, &str, &str); 10] = [
+            ("task", "summarise", "task"),
             ("cleanup", "sparkling", "cleanup"),
             ("style", "sparkling", "style"),
             ("to", "klingon", "to"),

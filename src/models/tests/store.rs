@@ -154,3 +154,34 @@ fn an_imported_folder_becomes_a_model_of_the_cache() {
     cancel.cancel();
     assert!(matches!(store.import(&source, Precision::F16, Some("x"), &|_| {}, &cancel), Err(ModelError::Cancelled)));
 }
+
+#[test]
+fn strangers_name_models_and_never_files() {
+    let (folder, store) = store();
+    put(&folder.path().join("mine/ggml-own.bin"), "lmgg");
+    put(&folder.path().join("mine/chat.gguf"), "GGUF");
+    put(&folder.path().join("secret.bin"), "lmgg");
+    let own = store.resolve_named("ggml-own.bin", Role::Whisper).unwrap();
+    assert_eq!(own, folder.path().join("mine/ggml-own.bin"));
+    assert_eq!(store.resolve_named("own", Role::Whisper).unwrap(), own);
+    let outside = folder.path().join("secret.bin");
+    for name in [
+        "",
+        ".",
+        "..",
+        "../secret.bin",
+        "~/secret.bin",
+        outside.to_str().unwrap(),
+        "mine/ggml-own.bin",
+        "own\u{0}",
+        "chat.gguf",
+        "Cargo.toml",
+        "no-such-model",
+    ] {
+        let error = store.resolve_named(name, Role::Whisper).unwrap_err();
+        assert!(matches!(error, ModelError::NotOffered { .. }), "{name:?}: {error}");
+        assert!(!error.to_string().contains(folder.path().to_str().unwrap()) || name.contains('/'), "{error}");
+    }
+    let error = store.resolve_named("base-q8_0", Role::Whisper).unwrap_err();
+    assert!(matches!(error, ModelError::Missing { .. }), "{error}");
+}

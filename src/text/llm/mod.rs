@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use transport::Transport;
 
@@ -183,13 +184,21 @@ pub struct Client {
     transport: Arc<Transport>,
     probe: Arc<probe::Probe>,
     stall: Duration,
+    trouble: Option<Arc<Notify>>,
 }
 
 impl Client {
     /// Builds the client; does not connect. Fails on a base URL that is none (`Unreachable`).
     pub fn new(endpoint: Endpoint) -> Result<Self, LlmError> {
         let transport = Transport::new(&endpoint)?;
-        Ok(Client { endpoint: Arc::new(endpoint), transport: Arc::new(transport), probe: Arc::default(), stall: STALL })
+        let (endpoint, transport) = (Arc::new(endpoint), Arc::new(transport));
+        Ok(Client { endpoint, transport, probe: Arc::default(), stall: STALL, trouble: None })
+    }
+
+    /// Same client; `trouble` is notified when a request fails in a way that a server which is gone would explain.
+    pub fn with_trouble(mut self, trouble: Arc<Notify>) -> Self {
+        self.trouble = Some(trouble);
+        self
     }
 
     /// Same client with another limit on silence in the middle of a stream (60 s otherwise).
@@ -207,6 +216,13 @@ impl Client {
     /// cost, without what is done around them.
     pub fn waited_ms(&self) -> f64 {
         self.transport.waited_ms()
+    }
+
+    /// Whether the server answers at all: its health page, or any other answer where it has none, within `limit`. Runs
+    /// no inference. A server that says that it is loading (503) does not answer yet.
+    pub async fn alive(&self, limit: Duration) -> Result<(), LlmError> {
+        let timeout = LlmError::Timeout { tier: self.endpoint.tier, seconds: limit.as_secs_f64() };
+        tokio::time::timeout(limit, self.transport.alive()).await.unwrap_or(Err(timeout))
     }
 
     /// What the server can do; probed on the first call that gets an answer, then remembered. Callers that come while
@@ -252,7 +268,11 @@ impl Client {
         let (response, keep_tags, started) = self.bounded(Some(limit), cancel, open).await?;
         let patience = sse::Patience { deadline, limit, stall: self.stall };
         let read = sse::Reader::new(&self.transport, keep_tags, started).read(response, patience, on_delta);
-        cancel.run_until_cancelled(read).await.unwrap_or(Err(LlmError::Cancelled))
+        let answer = cancel.run_until_cancelled(read).await.unwrap_or(Err(LlmError::Cancelled));
+        if answer.as_ref().is_ok_and(|answer| matches!(answer.finish, Finish::Broken | Finish::Timeout)) {
+            self.report_trouble();
+        }
+        self.watched(answer)
     }
 
     /// Probabilities of single-token labels as the next token: raw softmax, before any grammar.
@@ -361,10 +381,25 @@ impl Client {
         let limit = limit.unwrap_or(self.endpoint.timeout);
         let timeout = LlmError::Timeout { tier: self.endpoint.tier, seconds: limit.as_secs_f64() };
         let timed = tokio::time::timeout(limit, work(Instant::now() + limit));
-        match cancel.run_until_cancelled(timed).await {
+        let result = match cancel.run_until_cancelled(timed).await {
             None => Err(LlmError::Cancelled),
             Some(Err(_elapsed)) => Err(timeout),
             Some(Ok(result)) => result,
+        };
+        self.watched(result)
+    }
+
+    /// Passes a result on; a failure that a server which is gone would explain is reported.
+    fn watched<T>(&self, result: Result<T, LlmError>) -> Result<T, LlmError> {
+        if matches!(&result, Err(error) if !matches!(error, LlmError::TooLong { .. } | LlmError::Cancelled)) {
+            self.report_trouble();
+        }
+        result
+    }
+
+    fn report_trouble(&self) {
+        if let Some(trouble) = &self.trouble {
+            trouble.notify_one();
         }
     }
 

@@ -136,6 +136,15 @@ impl Transport {
         LlmError::Unreachable { tier: self.tier, url: self.shown_url(), reason }
     }
 
+    /// One try at the health page: every answer is a sign of life, but 503.
+    pub async fn alive(&self) -> Result<(), LlmError> {
+        match self.once("/health", None).await {
+            Ok(_) | Err(Failure::Final(LlmError::Status { .. })) => Ok(()),
+            Err(Failure::Busy(LlmError::Status { status: 429, .. }, _)) => Ok(()),
+            Err(Failure::Final(error) | Failure::Busy(error, _)) => Err(error),
+        }
+    }
+
     async fn send(&self, path: &str, body: Option<&Value>, deadline: Instant) -> Result<Response, LlmError> {
         let mut wait = FIRST_WAIT;
         let mut attempt = 1;

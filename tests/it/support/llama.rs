@@ -59,8 +59,16 @@ impl Llama {
 
     /// Same, under the name `alias`, with `context` tokens a slot.
     pub fn start_as(model_name: &str, alias: &str, context: u32) -> Self {
+        Llama::start_at(model_name, alias, context, free_port())
+    }
+
+    /// Same as `start`, on this port.
+    pub fn start_on(model_name: &str, port: u16) -> Self {
+        Llama::start_at(model_name, "test-model", 2048, port)
+    }
+
+    fn start_at(model_name: &str, alias: &str, context: u32, port: u16) -> Self {
         let alone = alone();
-        let port = free_port();
         let child = Command::new(program())
             .arg("-m")
             .arg(model(model_name))

@@ -2,6 +2,9 @@
 
 pub mod cli;
 pub mod fake;
+pub mod http;
+pub mod jobs;
 pub mod llama;
+pub mod raw;
 pub mod serve;
 pub mod servers;

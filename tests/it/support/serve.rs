@@ -1,4 +1,3 @@
-#![expect(dead_code, reason = "written before its users")]
 //! A running `bestbox serve`.
 
 use super::llama::{Alone, alone, cache};
