@@ -77,6 +77,9 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: BatchArgs) -> Resu
     };
     batch.progress.end();
     batch.engine.stop().await;
+    if matches!(result, Err(Error::Output(_))) && batch.out.join(walk::OWN_FOLDER).is_dir() {
+        batch.progress.error("bestbox: what is done is kept; the same command goes on from here");
+    }
     result
 }
 
@@ -270,13 +273,7 @@ impl Batch {
 
     fn verdict(&self, result: Result<(), Fatal>, tally: &Tally) -> Result<(), Error> {
         match result {
-            Err(fatal) => {
-                let error = self.error_of(fatal);
-                if matches!(error, Error::Output(_)) {
-                    self.progress.error("bestbox: what is done is kept; the same command goes on from here");
-                }
-                return Err(error);
-            }
+            Err(fatal) => return Err(self.error_of(fatal)),
             Ok(()) if self.stop.is_cancelled() => return Err(Error::Interrupted),
             Ok(()) => {}
         }
