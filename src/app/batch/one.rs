@@ -427,7 +427,7 @@ impl Shop {
             Err(error) => return self.failed(task, before.as_ref(), Some(content), (error.failure(), true)).await,
         };
         if let Some(row) = &before {
-            job.clear(&row.record.outputs, &wrote.outputs).await?;
+            outputs::clear(&self.manifest, path, &row.record.outputs, &wrote.outputs).await?;
         }
         let record = FileRecord {
             path: path.clone(),

@@ -86,24 +86,6 @@ impl Job<'_> {
         Ok(wrote)
     }
 
-    /// Takes away outputs of this file that are no longer wanted or are called otherwise now. Those that were edited
-    /// stay.
-    pub async fn clear(&self, before: &[OutputFile], now: &[OutputFile]) -> Result<(), ManifestError> {
-        for old in before.iter().filter(|old| !now.iter().any(|new| new.path == old.path)) {
-            let Some(owned) = self.manifest.output(&old.path).await? else { continue };
-            if owned.source.as_ref() != Some(self.source) {
-                continue;
-            }
-            let path = self.manifest.out.join(old.path.to_path());
-            if hash_of(&path).is_some_and(|sha| owned.hashes.contains(&sha)) {
-                // Gone already is as good.
-                let _ = fs::remove_file(&path);
-            }
-            self.manifest.disown(&old.path).await?;
-        }
-        Ok(())
-    }
-
     fn render(&self, outcome: &Outcome, notes: &mut Vec<String>) -> Vec<Piece> {
         let (source, target) = (outcome.transcript.language, self.wanted.plan.translate);
         let texts = match &self.wanted.texts {
@@ -166,6 +148,29 @@ impl Job<'_> {
         let sha = tokio::task::spawn_blocking(move || hash_of(&full)).await.unwrap_or_default();
         Ok(ours && sha.is_some_and(|sha| owned.hashes.contains(&sha)))
     }
+}
+
+/// Takes away those outputs of `source` that are not among `now`: no longer wanted, or called otherwise. Those that were
+/// edited stay.
+pub(super) async fn clear(
+    manifest: &Manifest,
+    source: &RelativePath,
+    before: &[OutputFile],
+    now: &[OutputFile],
+) -> Result<(), ManifestError> {
+    for old in before.iter().filter(|old| !now.iter().any(|new| new.path == old.path)) {
+        let Some(owned) = manifest.output(&old.path).await? else { continue };
+        if owned.source.as_ref() != Some(source) {
+            continue;
+        }
+        let path = manifest.out.join(old.path.to_path());
+        if hash_of(&path).is_some_and(|sha| owned.hashes.contains(&sha)) {
+            // Gone already is as good.
+            let _ = fs::remove_file(&path);
+        }
+        manifest.disown(&old.path).await?;
+    }
+    Ok(())
 }
 
 /// Keeps an outcome under its key; its path below OUT.

@@ -277,16 +277,16 @@ impl Progress {
         let (heard, left) = (state.finished + state.heard(), state.remaining());
         let elapsed = state.started.elapsed().as_secs_f64();
         let speed = heard / elapsed.max(0.001);
-        let eta = if speed > 0.0 { left / speed } else { 0.0 };
+        let eta = (speed > 0.0).then(|| left / speed);
         if self.mode == Mode::Bars {
             self.overall.set_length((heard + left).ceil() as u64);
             self.overall.set_position(heard as u64);
             let failed = if state.failed > 0 { format!(", {} failed", state.failed) } else { String::new() };
             self.overall.set_message(format!(
-                "{} of {} h, {speed:.1}x, {} left, {}/{} files{failed}",
-                hours(heard),
-                hours(heard + left),
-                clock(eta),
+                "{} of {} of audio, {speed:.1}x, {} left, {}/{} files{failed}",
+                clock(heard),
+                clock(heard + left),
+                eta.map_or_else(|| "?".to_owned(), clock),
                 state.done,
                 state.files
             ));
@@ -355,10 +355,6 @@ pub(super) fn clock(seconds: f64) -> String {
     } else {
         format!("{}:{:02}", s / 60, s % 60)
     }
-}
-
-fn hours(seconds: f64) -> String {
-    format!("{:.2}", seconds / 3600.0)
 }
 
 // The templates are constants; a mistake in one falls back to the plain bar.
