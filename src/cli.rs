@@ -1,5 +1,6 @@
 //! clap types only: what may be typed. No logic.
 
+pub use crate::app::batch::Text;
 use crate::config::{Profile, Tiers};
 use crate::outcome::{Route, Style};
 use crate::output::Format;
@@ -45,6 +46,8 @@ pub enum Command {
     Transcribe(TranscribeArgs),
     /// The same on text that is already there
     Text(TextArgs),
+    /// Folders of recordings in, transcripts out; nothing is done twice
+    Batch(BatchArgs),
     /// The HTTP service: OpenAI's audio API, the whole pipeline, and a web page
     Serve(ServeArgs),
     /// Keys of the HTTP service's users: make one, hash one
@@ -76,7 +79,7 @@ pub struct PlanArgs {
     /// Translate into this language (code or English name)
     #[arg(long, value_name = "LANG")]
     pub to: Option<String>,
-    /// Only text, let the intent decide, or straight to the agent [default: auto]
+    /// Only text, only the intent, let the intent decide, or straight to the agent [default: auto; batch: text]
     #[arg(long, value_enum)]
     pub route: Option<Route>,
     /// File with names and jargon, one a line
@@ -145,6 +148,131 @@ pub struct TextArgs {
     pub plan: PlanArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct BatchArgs {
+    /// Folder with recordings (or one file); existing transcripts (txt, srt, vtt, json) are taken up too
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// Folder for transcripts, manifest and report [default: beside the recordings, in IN]
+    #[arg(value_name = "OUT")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Files to write for each recording: any of txt, md, json, jsonl, srt, vtt, tsv, csv, lrc
+    #[arg(long, value_delimiter = ',', default_value = "txt,srt,json", value_name = "A,B,C")]
+    pub formats: Vec<Format>,
+    /// Texts to write: any of raw, cleaned, translated [default: cleaned, and translated with --to]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "A,B,C")]
+    pub texts: Vec<Text>,
+    /// Decide each recording's route and write it down, without answering
+    #[arg(long, conflicts_with = "route")]
+    pub intent: bool,
+    /// Speech model: catalogue name or path of a ggml file
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Text before each recording, for Whisper: names, spelling, style
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Times for every word
+    #[arg(long)]
+    pub words: bool,
+    /// Recognisers working side by side
+    #[arg(long, value_name = "N")]
+    pub recognizers: Option<u32>,
+    /// Threads of a recogniser
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<u32>,
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Do everything again, whatever is known
+    #[arg(long)]
+    pub force: bool,
+    /// Try again what failed before, and what a missing model server left half done
+    #[arg(long)]
+    pub retry_failed: bool,
+    /// Only say what would be done: files, hours, estimated time
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace files that bestbox did not write, or that were edited since
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Command for each finished file; {} is the recording, {txt}, {srt}, … what was written. Run without a shell
+    #[arg(long, value_name = "CMD")]
+    pub then: Option<String>,
+    /// Seconds that the command of --then may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
+    pub then_timeout: f64,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t)]
+    pub progress: ProgressMode,
+    #[command(flatten)]
+    pub watch: WatchArgs,
+}
+
+/// Which files of a folder.
+#[derive(Debug, Args, Default)]
+pub struct SelectArgs {
+    /// Only files that match (repeatable); a glob without / is about the name, one with / about the path below IN
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// No files or folders that match (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Not the folders below IN
+    #[arg(long)]
+    pub no_recursive: bool,
+    /// Also files without a known extension that begin like a recording
+    #[arg(long)]
+    pub all: bool,
+    /// What to take up
+    #[arg(long, value_enum, default_value_t)]
+    pub inputs: TakeUp,
+}
+
+/// What is taken up from a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TakeUp {
+    /// Recordings, and transcripts that have no recording of the same name beside them
+    #[default]
+    Auto,
+    /// Recordings
+    Audio,
+    /// Transcripts
+    Transcripts,
+    /// Both, whatever stands beside them
+    Both,
+}
+
+/// Staying with a folder.
+#[derive(Debug, Args, Default)]
+pub struct WatchArgs {
+    /// Go on for ever: take up new and changed files once they have stopped growing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub watch: bool,
+    /// Look at the folder every so many seconds: for network folders, which tell of no changes
+    #[arg(long, value_name = "SECONDS", requires = "watch")]
+    pub poll: Option<f64>,
+    /// Seconds that a file must have stood still
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    pub settle: f64,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// Bars on a terminal, lines elsewhere
+    #[default]
+    Auto,
+    /// Bars
+    Bar,
+    /// A line for each finished file
+    Plain,
+    /// JSON lines on standard output
+    Json,
+    /// Nothing; failures only
+    None,
 }
 
 #[derive(Debug, Args)]

@@ -62,9 +62,9 @@ impl Needs {
     /// What `plan` may need. The heavy tier is sure to be needed only when nothing is left to decide.
     pub fn of(plan: &Plan, config: &Config, speech: bool) -> Self {
         let translates = |tier| plan.translate.is_some() && config.translation.tier == tier;
-        let (cleanup, intent) = (plan.clean != Style::Verbatim, plan.route == Route::Auto);
+        let (cleanup, intent) = (plan.clean != Style::Verbatim, matches!(plan.route, Route::Auto | Route::Intent));
         let at_start = |wanted| if wanted { Need::AtStart } else { Need::No };
-        let perhaps = if intent { Need::OnDemand } else { Need::No };
+        let perhaps = if plan.route == Route::Auto { Need::OnDemand } else { Need::No };
         Needs {
             speech,
             light: at_start(cleanup || intent || translates(Tier::Light)),

@@ -103,6 +103,8 @@ pub enum Route {
     /// The intent decides.
     #[default]
     Auto,
+    /// The intent is decided and stands in the outcome; nobody answers. For sorting recordings.
+    Intent,
     /// Straight to the heavy model.
     Agent,
 }

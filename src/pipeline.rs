@@ -111,12 +111,15 @@ pub struct Run<'a> {
     pub caller: Caller,
     /// Where work is kept that may have to be taken up again.
     pub checkpoint: Option<&'a dyn Checkpoint>,
+    /// Told once everything is recognised: what is left keeps language models busy, and the recognisers are free for
+    /// the next recording.
+    pub heard: Option<&'a (dyn Fn() + Send + Sync)>,
 }
 
 impl<'a> Run<'a> {
     /// A run for the only caller there is, with nothing kept.
     pub fn new(engine: &'a Engine, plan: &'a Plan, observer: Observer<'a>, cancel: &'a CancellationToken) -> Self {
-        Run { engine, plan, observer, cancel, caller: Caller::default(), checkpoint: None }
+        Run { engine, plan, observer, cancel, caller: Caller::default(), checkpoint: None, heard: None }
     }
 }
 
@@ -129,6 +132,7 @@ pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome
     let (count, counted) = Count::new();
     let listening = async {
         let transcript = recognize(run, Utterances { found: utterances, counted }, spoken_in, &notes).await?;
+        run.heard.inspect(|heard| heard());
         let (intent, reply) = decide_and_answer(run, &transcript, &notes).await;
         Ok::<_, Error>((transcript, intent, reply))
     };

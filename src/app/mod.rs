@@ -1,5 +1,6 @@
 //! Front ends: each builds a plan, calls the pipeline and delivers the outcome.
 
+pub mod batch;
 mod bench;
 mod config;
 mod doctor;
@@ -9,6 +10,7 @@ mod models;
 mod progress;
 pub mod serve;
 mod session;
+mod sqlite;
 mod text;
 mod transcribe;
 pub mod wer;
@@ -32,6 +34,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             block_on(transcribe::run(load(&global, transcribe::overrides(&args))?, global, args))
         }
         Command::Text(args) => block_on(text::run(load(&global, session::plan_overrides(&args.plan))?, global, args)),
+        Command::Batch(args) => block_on(batch::run(load(&global, batch::overrides(&args))?, global, args)),
         Command::Serve(args) => block_on(serve::run(load(&global, serve::overrides(&args))?, global)),
         Command::Keys(args) => keys::run(args),
         Command::Models(args) => models::run(load(&global, vec![])?, &global, args),

@@ -30,6 +30,16 @@ pub use resample::{ResampleError, Resampler};
 pub use stream::{AudioStream, Canceller, open, probe};
 pub use worker::worker_main;
 
+/// Bytes at the start of a file that [`is_recording`] wants to see.
+pub const HEAD_BYTES: usize = sniff::HEAD_BYTES;
+
+/// Whether the first bytes of a file are those of a known container or codec. (MPEG audio that begins with rubbish can
+/// be decoded and is not noticed here.)
+pub fn is_recording(head: &[u8]) -> bool {
+    use sniff::Kind;
+    matches!(sniff::sniff(head), Kind::Wav | Kind::Symphonia(_) | Kind::Foreign(_))
+}
+
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Environment variables that begin with `BESTBOX_` and are not configuration keys.
-const OTHER_VARIABLES: [&str; 7] = [
+const OTHER_VARIABLES: [&str; 14] = [
     "BESTBOX_CACHE",
     "BESTBOX_CONFIG",
     "BESTBOX_LOG",
@@ -14,6 +14,14 @@ const OTHER_VARIABLES: [&str; 7] = [
     "BESTBOX_LONG",
     "BESTBOX_LLAMA_FLAGS",
     "BESTBOX_WEBHOOK_SECRET",
+    // What a command of `batch --then` is told.
+    "BESTBOX_FILE",
+    "BESTBOX_NAME",
+    "BESTBOX_OUT",
+    "BESTBOX_OUTCOME",
+    "BESTBOX_SECONDS",
+    "BESTBOX_LANGUAGE",
+    "BESTBOX_INTENT",
 ];
 
 /// Tables whose keys are the user's own.

@@ -36,6 +36,7 @@ pub enum Format {
     /// Everything, for a person at a terminal.
     Terminal,
     /// The text, and the answer where there is one.
+    #[value(alias = "txt")]
     Text,
     /// The whole outcome, indented (docs/outcome.md).
     Json,

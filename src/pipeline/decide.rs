@@ -23,6 +23,9 @@ pub(super) async fn decide_and_answer(
     }
     notes.time(|timings| timings.intent_ms = (intent.by != DecidedBy::Forced).then(|| ms(begun)));
     (run.observer)(Event::Intent(&intent));
+    if run.plan.route == Route::Intent {
+        return (Some(intent), None);
+    }
     let begun = Instant::now();
     let mut first = None;
     let mut on_delta = |delta: &str| {

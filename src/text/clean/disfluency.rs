@@ -48,6 +48,12 @@ impl Fillers {
         for (start, end, sure) in stutters(&text, &visible).into_iter().chain(self.repetitions(&text, &visible)) {
             found.push(Deletion { start: visible[start], end: visible[end - 1] + 1, sure });
         }
+        // What may begin with words that go ("th- the" of "the th- the th- the") may also begin after them.
+        for sure in found.clone().into_iter().filter(|d| d.sure) {
+            let longer = found.iter().filter(|d| d.start == sure.start && d.end > sure.end);
+            let rest: Vec<Deletion> = longer.map(|d| Deletion { start: sure.end, end: d.end, sure: false }).collect();
+            found.extend(rest);
+        }
         found.sort_by_key(|d| (d.start, d.end, !d.sure));
         found.dedup_by_key(|d| (d.start, d.end));
         found

@@ -1,0 +1,79 @@
+//! `bestbox batch --watch`.
+
+use crate::batch_support::{Folder, speech, wav};
+use crate::support::cli::Ran;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+fn appears(path: &Path, child: &mut Child) {
+    let begun = Instant::now();
+    while !path.exists() {
+        let ended = child.try_wait().unwrap();
+        assert!(ended.is_none(), "it ended: {ended:?}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} never came", path.display());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn end(child: Child) -> Ran {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    Ran::of(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn new_and_changed_files_are_taken_up_once_they_are_whole() {
+    let folder = Folder::new();
+    folder.sample("librivox/0880.wav", "first.wav");
+    let mut child = folder.spawn("out", &["--watch", "--settle", "0.5", "--formats", "txt"]);
+    appears(&folder.path("out/first.txt"), &mut child);
+    // A file that grows for longer than it takes to settle, held open all the while.
+    let bytes = wav(&speech("librivox/0930.wav", 0.0));
+    let mut growing = fs::File::create(folder.input().join("growing.wav")).unwrap();
+    let (half, rest) = bytes.split_at(bytes.len() / 2);
+    growing.write_all(half).unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(!folder.path("out/growing.txt").exists(), "it is not whole yet");
+    growing.write_all(rest).unwrap();
+    drop(growing);
+    appears(&folder.path("out/growing.txt"), &mut child);
+    // A folder that comes with its files, under a name that is moved in.
+    let staged = folder.path("staged");
+    fs::create_dir(&staged).unwrap();
+    fs::copy(folder.input().join("first.wav"), staged.join("moved.wav")).unwrap();
+    fs::rename(&staged, folder.input().join("sub")).unwrap();
+    appears(&folder.path("out/sub/moved.txt"), &mut child);
+    // A change is done again.
+    let before = fs::read_to_string(folder.path("out/first.txt")).unwrap();
+    folder.sample("librivox/0890.wav", "first.wav");
+    let begun = Instant::now();
+    while fs::read_to_string(folder.path("out/first.txt")).unwrap() == before {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the change was not noticed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let ran = end(child);
+    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    assert_eq!(folder.count("out", "SELECT count(*) FROM files WHERE state = 'failed'"), 0, "{}", ran.err);
+}
+
+/// A network folder goes away and comes back; OUT is in it, so the manifest goes too.
+#[test]
+fn a_folder_may_go_away_and_come_back() {
+    let folder = Folder::new();
+    folder.sample("librivox/0880.wav", "one.wav");
+    let mut child = folder.spawn("in", &["--watch", "--poll", "0.3", "--settle", "0.3", "--formats", "txt"]);
+    appears(&folder.input().join("one.txt"), &mut child);
+    let away = folder.path("away");
+    fs::rename(folder.input(), &away).unwrap();
+    std::thread::sleep(Duration::from_millis(6000));
+    assert!(child.try_wait().unwrap().is_none(), "it waits");
+    fs::copy(away.join("one.wav"), away.join("two.wav")).unwrap();
+    fs::rename(&away, folder.input()).unwrap();
+    appears(&folder.input().join("two.txt"), &mut child);
+    let ran = end(child);
+    assert_eq!(ran.code, Some(130), "{}", ran.err);
+    assert_eq!(folder.count("in", "SELECT count(*) FROM results"), 1, "the copy was known");
+}
