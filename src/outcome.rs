@@ -110,7 +110,7 @@ pub enum Route {
 }
 
 /// A piece of text with its time in the recording, seconds from the start of the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cue {
     /// Seconds.
     pub start: f64,
@@ -121,6 +121,9 @@ pub struct Cue {
     /// Whether a new paragraph starts with this cue.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paragraph: bool,
+    /// Who speaks, where that is known: a channel's label, or what a transcript said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<String>,
 }
 
 /// Text made from the transcript, with the times of the transcript.

@@ -177,7 +177,13 @@ fn note(run: Run<'_>, notes: &Notes, warnings: impl IntoIterator<Item = Warning>
 }
 
 fn as_recognised(segments: &[Segment]) -> Vec<Cue> {
-    let cue = |s: &Segment| Cue { start: s.start, end: s.end, text: s.text.clone(), paragraph: false };
+    let cue = |s: &Segment| Cue {
+        start: s.start,
+        end: s.end,
+        text: s.text.clone(),
+        paragraph: s.paragraph,
+        speaker: s.speaker.clone(),
+    };
     segments.iter().map(cue).collect()
 }
 

@@ -192,6 +192,12 @@ pub struct Segment {
     /// The tokens in `tokens`, spelled and with their probabilities, when asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub token_logprobs: Vec<TokenLogprob>,
+    /// Who speaks, where that is known: a channel's label, or what a transcript said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<String>,
+    /// Whether a paragraph of a text that was there already starts here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paragraph: bool,
 }
 
 /// A token of the text and how sure the model was of it.

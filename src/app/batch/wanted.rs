@@ -67,7 +67,7 @@ impl Wanted {
         Ok(Wanted {
             speech: hash(&speech),
             full: hash(&json!([speech, text])),
-            text: hash(&text),
+            text: hash(&json!([text, format!("{:?}", plan.language)])),
             plan,
             formats,
             texts,
