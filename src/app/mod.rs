@@ -10,6 +10,7 @@ mod models;
 mod progress;
 pub mod serve;
 mod session;
+mod sqlite;
 mod text;
 mod transcribe;
 pub mod wer;

@@ -231,10 +231,14 @@ impl Batch {
         let elapsed = begun.elapsed().as_secs_f64();
         let (failed, reused) = (tally.count(Status::Failed), tally.count(Status::Reused));
         let unchanged = tally.count(Status::Unchanged);
+        let busy = self.engine.busy();
         self.progress.json(|| {
             serde_json::json!({
                 "event": "end", "done": done.len(), "reused": reused, "unchanged": unchanged, "failed": failed,
                 "unfinished": tally.unfinished, "audio_seconds": seconds, "wall_seconds": elapsed,
+                "recognizers": busy.as_ref().map(|busy| busy.recognizers),
+                "recognizer_busy_seconds": busy.as_ref().map(|busy| busy.seconds),
+                "loading_seconds": busy.as_ref().map(|busy| busy.loading),
             })
         });
         if self.progress.is_json() {

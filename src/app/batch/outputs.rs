@@ -70,16 +70,19 @@ impl Job<'_> {
         let mut wrote = Wrote { outputs: Vec::new(), notes: Vec::new() };
         let pieces = self.render(outcome, &mut wrote.notes);
         let base = self.free_base(&pieces, &mut wrote.notes).await?;
+        let mut files = Vec::with_capacity(pieces.len());
+        let mut owned = Vec::with_capacity(pieces.len());
         for piece in pieces {
             let relative = base.output(piece.variant.as_deref(), piece.format);
             let path = RelativePath::of(&relative);
-            let target = self.manifest.out.join(&relative);
-            let sha = hex(&Sha256::digest(&piece.content));
-            self.manifest.own(&path, self.source, &sha).await?;
-            let (scratch, content) = (self.manifest.scratch().to_owned(), piece.content);
-            blocking(move || replace(&scratch, &target, content.as_bytes())).await?;
+            owned.push((path.clone(), hex(&Sha256::digest(&piece.content))));
             wrote.outputs.push(OutputFile { path, format: piece.format, text: piece.text });
+            files.push((self.manifest.out.join(&relative), piece.content));
         }
+        self.manifest.own(self.source, &owned).await?;
+        let scratch = self.manifest.scratch().to_owned();
+        blocking(move || files.iter().try_for_each(|(target, content)| replace(&scratch, target, content.as_bytes())))
+            .await?;
         Ok(wrote)
     }
 
@@ -193,6 +196,11 @@ fn replace(scratch: &Path, target: &Path, content: &[u8]) -> Result<(), WriteErr
     fs::create_dir_all(folder).map_err(failed)?;
     if fs::symlink_metadata(target).is_ok_and(|found| found.is_dir()) {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    if fs::metadata(target).is_ok_and(|found| found.len() == content.len() as u64)
+        && fs::read(target).is_ok_and(|found| found == content)
+    {
+        return Ok(());
     }
     let temporary = write_into(scratch, content).map_err(failed)?;
     match temporary.persist(target) {

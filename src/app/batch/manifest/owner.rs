@@ -2,6 +2,7 @@
 //! claims what it works on. A claim of a process that has died is anybody's.
 
 use super::{ManifestError, now};
+use crate::app::sqlite::WRITE;
 use sqlx::sqlite::SqlitePool;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -70,7 +71,7 @@ impl Owner {
     }
 
     pub async fn claim(&self, db: &SqlitePool, key: &str) -> Result<Claim, ManifestError> {
-        let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = db.begin_with(WRITE).await?;
         let sql = "SELECT owner FROM claims WHERE key = ?";
         let holder: Option<String> = sqlx::query_scalar(sql).bind(key).fetch_optional(&mut *transaction).await?;
         if let Some(holder) = holder {
@@ -138,7 +139,7 @@ impl Owner {
 }
 
 async fn forget(db: &SqlitePool, id: &str) -> Result<(), ManifestError> {
-    let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
+    let mut transaction = db.begin_with(WRITE).await?;
     sqlx::query("DELETE FROM claims WHERE owner = ?").bind(id).execute(&mut *transaction).await?;
     sqlx::query("DELETE FROM owners WHERE id = ?").bind(id).execute(&mut *transaction).await?;
     transaction.commit().await?;
