@@ -21,6 +21,7 @@ mod samples;
 #[cfg(test)]
 mod schema;
 
+pub use passages::{TimedText, timed_texts};
 pub use sink::{Delivered, Destination, Existing, Inputs, OutputError, Sink};
 pub use subtitles::{Caption, SubtitleLimits};
 pub use view::{Color, render_text_view};

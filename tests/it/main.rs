@@ -7,6 +7,8 @@ mod audio_inputs;
 mod audio_memory;
 mod audio_support;
 mod batch_faults;
+mod batch_inputs;
+mod batch_report;
 mod batch_run;
 mod batch_support;
 mod batch_watch;

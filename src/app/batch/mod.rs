@@ -18,6 +18,7 @@ mod one;
 mod outputs;
 mod progress;
 mod record;
+mod report;
 mod run;
 mod then;
 mod walk;
@@ -218,7 +219,12 @@ impl Batch {
     }
 
     /// Writes the report and the search page over everything that is known of the folder.
-    async fn report(&self, _shop: &Shop) {}
+    async fn report(&self, shop: &Shop) {
+        match report::write(&shop.manifest, &self.selection.root, self.progress.speed()).await {
+            Ok(notes) => notes.iter().for_each(|note| self.progress.line(note)),
+            Err(error) => self.progress.error(&format!("bestbox: the report is not complete: {error}")),
+        }
+    }
 
     /// What a person wants to know at the end.
     async fn finish(&self, shop: &Shop, walked: &Walked, tally: &Tally, begun: Instant) {
