@@ -1,5 +1,5 @@
 // report.html and search.html of a batch in headless Chromium, opened as files. Arguments: JSON { chromium, out (folder),
-// evil (name of a recording), said (the words of the first recording), screenshots (folder or null) }. Prints a line for
+// evil (name of a recording), said (segments of the first recording), screenshots (folder or null) }. Prints a line for
 // each thing that works; the first that does not ends it with exit code 1.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
@@ -31,7 +31,7 @@ const open = (name, hash = "") => page.goto(pathToFileURL(path.join(given.out, n
 const shoot = async (name) => {
   if (given.screenshots) await page.screenshot({ path: path.join(given.screenshots, `${name}.png`), fullPage: true });
 };
-const words = given.said.match(/\p{L}+/gu);
+const words = given.said.map((segment) => segment.text).join(" ").match(/[\p{L}']+/gu);
 const texts = (selector) => page.$$eval(selector, (all) => all.map((one) => one.textContent));
 const heard = (second) =>
   page.waitForFunction(

@@ -83,7 +83,11 @@ fn count(number: usize) -> String {
 }
 
 fn hours(seconds: f64) -> String {
-    if seconds >= 3600.0 { format!("{:.1} h", seconds / 3600.0) } else { format!("{} min", clock(seconds)) }
+    match seconds {
+        3600.0.. => format!("{:.1} h", seconds / 3600.0),
+        60.0.. => format!("{} min", clock(seconds)),
+        _ => format!("{seconds:.0} s"),
+    }
 }
 
 fn header(report: &Report) -> String {
