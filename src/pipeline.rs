@@ -4,10 +4,12 @@
 //! for the whole file but the intent, which needs all of the words. Decoding and recognition fail with an error;
 //! from there on a failure is a [`Warning`] and the best text so far is delivered.
 
+mod bleed;
 mod decide;
 mod decode;
 mod listen;
 mod notes;
+mod split;
 mod write;
 
 use crate::audio::Input;
@@ -18,7 +20,7 @@ use crate::outcome::*;
 use crate::speech::{Segment, Transcript};
 use crate::text::clean::MoreFollows;
 use decide::decide_and_answer;
-use decode::{Count, Decoded, decode};
+use decode::{Count, Decoded, Recording, decode};
 use listen::{Utterances, recognize, warn_about_speech};
 use notes::{Notes, ms};
 use std::time::Instant;
@@ -125,7 +127,15 @@ impl<'a> Run<'a> {
 
 /// One recording, from bytes to outcome.
 pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome, Error> {
-    let started = Instant::now();
+    let settings = run.engine.decode_settings();
+    match run.plan.channels {
+        ChannelUse::Average => run_signal(run, Recording { input, settings }, name, Instant::now()).await,
+        ChannelUse::Split => split::run(run, Recording { input, settings }, name).await,
+    }
+}
+
+/// One signal, whatever it was made of.
+async fn run_signal(run: Run<'_>, recording: Recording, name: &str, started: Instant) -> Result<Outcome, Error> {
     let notes = Notes::default();
     let (utterances_in, utterances) = mpsc::channel(4);
     let (spoken_in, spoken) = mpsc::unbounded_channel();
@@ -137,7 +147,7 @@ pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome
         Ok::<_, Error>((transcript, intent, reply))
     };
     let (decoded, heard, (cleaned, translated)) =
-        tokio::join!(decode(run, input, utterances_in, count), listening, write(run, spoken, &notes));
+        tokio::join!(decode(run, recording, utterances_in, count), listening, write(run, spoken, &notes));
     // A recogniser that failed stops the decoder by closing its channel: the recogniser's error is the cause.
     let (transcript, intent, reply) = heard?;
     let decoded = match decoded {
@@ -148,10 +158,7 @@ pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome
         let message = format!("interrupted; the text goes up to {:.1} s", transcript.end());
         notes.warn(run, Warning::new(WarningCode::Interrupted, message));
     }
-    if let Some(damage) = &decoded.truncated {
-        let message = format!("the recording is damaged after {:.1} s: {damage}", decoded.seconds);
-        notes.warn(run, Warning::new(WarningCode::AudioTruncated, message));
-    }
+    warn_about_damage(run, &decoded, &notes);
     warn_about_speech(run, &transcript, &notes);
     notes.time(|timings| {
         timings.audio_s = decoded.seconds;
@@ -211,6 +218,13 @@ fn text_parts(transcript: &Transcript) -> Vec<Spoken> {
             segment.text.trim_end_matches(['"', '”', '’', '»', ')']).ends_with(['.', '!', '?', '…', '。', '！', '？']);
     }
     parts
+}
+
+fn warn_about_damage(run: Run<'_>, decoded: &Decoded, notes: &Notes) {
+    if let Some(damage) = &decoded.truncated {
+        let message = format!("the recording is damaged after {:.1} s: {damage}", decoded.seconds);
+        notes.warn(run, Warning::new(WarningCode::AudioTruncated, message));
+    }
 }
 
 struct Parts {

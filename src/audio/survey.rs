@@ -87,6 +87,11 @@ impl Survey {
         found
     }
 
+    /// Seconds that were heard; 0 of a recording with one channel, which needs no survey.
+    pub fn seconds(&self) -> f64 {
+        self.energies[0].len() as f64 * FRAME as f64 / f64::from(SPEECH_RATE)
+    }
+
     /// Energies of a channel's frames between two times, seconds.
     pub fn energies(&self, channel: usize, (start, end): (f64, f64)) -> &[f32] {
         let frames = &self.energies[channel];
@@ -122,8 +127,7 @@ impl Sums {
             self.sums[a] += waiting[a][..length].iter().map(|sample| f64::from(*sample)).sum::<f64>();
             for b in a..self.channels {
                 let pairs = waiting[a][..length].iter().zip(&waiting[b][..length]);
-                self.products[a * self.channels + b] +=
-                    pairs.map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+                self.products[a * self.channels + b] += pairs.map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
             }
             let energy = |frame: &[f32]| frame.iter().map(|sample| sample * sample).sum::<f32>() / FRAME as f32;
             self.energies[a].extend(waiting[a][..length].chunks_exact(FRAME).map(energy));

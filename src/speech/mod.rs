@@ -216,7 +216,7 @@ pub struct TokenLogprob {
 pub struct Transcript {
     /// Language spoken, as given or as heard; `None` when nothing was said.
     pub language: Option<Lang>,
-    /// In order of time, no overlaps.
+    /// In order of their starts. They overlap only where several channels or speakers do.
     pub segments: Vec<Segment>,
 }
 
@@ -228,8 +228,8 @@ impl Transcript {
         texts.join(separator)
     }
 
-    /// Where the last segment ends, seconds; 0 when there is none.
+    /// Where the text ends, seconds; 0 when there is none.
     pub fn end(&self) -> f64 {
-        self.segments.last().map_or(0.0, |segment| segment.end)
+        self.segments.iter().map(|segment| segment.end).fold(0.0, f64::max)
     }
 }

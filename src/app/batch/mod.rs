@@ -27,7 +27,7 @@ mod watch;
 
 pub use record::Text;
 
-use super::session::{Overrides, plan_overrides};
+use super::session::{Overrides, channel_overrides, plan_overrides};
 use super::{Override, interrupt};
 use crate::cli::{BatchArgs, Global};
 use crate::config::{Config, Loaded};
@@ -54,6 +54,7 @@ use wanted::Wanted;
 /// The command's own flags as configuration. A folder is transcribed: nobody answers unless that is asked for.
 pub(super) fn overrides(args: &BatchArgs) -> Vec<Override> {
     let mut set = Overrides(plan_overrides(&args.plan));
+    set.0.extend(channel_overrides(&args.channels));
     if args.plan.route.is_none() {
         let (route, flag) = if args.intent { ("intent", "--intent") } else { ("text", "batch") };
         set.text("intent.route", flag, Some(route.to_owned()));

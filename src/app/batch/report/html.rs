@@ -179,7 +179,7 @@ fn failures(report: &Report) -> String {
     let mut rows = String::new();
     for file in failed {
         let Some(error) = &file.error else { continue };
-        let code = name_of(&error.code);
+        let code = name_of(error.code);
         let _ = write!(
             rows,
             "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
@@ -306,7 +306,7 @@ fn outputs(file: &File) -> String {
         return "<a class=\"failed\" href=\"#failures\">failed</a>".to_owned();
     }
     let link = |output: &super::Output| {
-        let text = output.text.map_or(String::new(), |text| format!(" {}", name_of(&text)));
+        let text = output.text.map_or(String::new(), |text| format!(" {}", name_of(text)));
         let name = if output.format == "text" { "txt" } else { output.format };
         format!("<a href=\"{}\" title=\"{}\">{name}{text}</a>", esc(&output.link), esc(&output.path))
     };
