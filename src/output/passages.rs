@@ -112,6 +112,48 @@ pub(super) fn choose(outcome: &Outcome, choice: TextChoice) -> Chosen {
     Chosen { passages, language }
 }
 
+impl Chosen {
+    /// Whether anybody is named.
+    pub fn has_speakers(&self) -> bool {
+        self.passages.iter().any(|passage| passage.speaker.is_some())
+    }
+
+    /// Who begins to speak with each passage: named at each change of speaker.
+    pub fn turns(&self) -> impl Iterator<Item = (&Passage, Option<&str>)> {
+        let mut before: Option<&str> = None;
+        self.passages.iter().map(move |passage| {
+            let now = passage.speaker.as_deref();
+            let begins = now.filter(|_| now != before);
+            before = now;
+            (passage, begins)
+        })
+    }
+
+    /// The whole text with `Name: ` at each change of speaker; `None` where nobody is named.
+    pub fn dialogue(&self) -> Option<String> {
+        if !self.has_speakers() {
+            return None;
+        }
+        let unspaced = self.language.is_some_and(Lang::is_unspaced);
+        let mut text = String::new();
+        for (passage, begins) in self.turns() {
+            if !text.is_empty() {
+                text.push_str(match (passage.paragraph, unspaced) {
+                    (true, _) => "\n\n",
+                    (false, true) => "",
+                    (false, false) => " ",
+                });
+            }
+            if let Some(name) = begins {
+                text.push_str(name);
+                text.push_str(": ");
+            }
+            text.push_str(&passage.text);
+        }
+        Some(text)
+    }
+}
+
 /// The track that `choice` means, and whether its words are the words that were heard; `None` for the raw text.
 /// What is missing gives way to the next best: a transcript is never held back because a later stage failed.
 pub(super) fn track(outcome: &Outcome, choice: TextChoice) -> Option<(&Track, bool)> {

@@ -290,3 +290,94 @@ impl Checkpoint for OfChannel<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::surveyed;
+    use crate::text::clean::MoreFollows;
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
+    fn heard(channel: usize, lang: Lang, parts: &[&[(f64, f64, &str)]]) -> Heard {
+        let segment = |(start, end, text): &(f64, f64, &str)| Segment {
+            start: *start,
+            end: *end,
+            text: (*text).to_owned(),
+            ..Segment::default()
+        };
+        let part = |part: &&[(f64, f64, &str)]| Spoken {
+            utterance: Some(0),
+            segments: part.iter().map(segment).collect(),
+            lang,
+            more_follows: MoreFollows::No,
+        };
+        let parts = parts.iter().map(part).collect();
+        Heard { channel, label: format!("Speaker {}", channel + 1), decoded: Decoded::interrupted(0.0), parts }
+    }
+
+    #[test]
+    fn what_is_heard_is_put_in_order_and_keeps_its_own_cue() {
+        let german = "de".parse().expect("a language");
+        let all = [
+            heard(0, Lang::ENGLISH, &[&[(0.0, 2.0, "a"), (5.0, 6.0, "c")], &[(5.5, 9.0, "e")]]),
+            heard(2, german, &[&[(3.0, 4.0, "b"), (5.0, 5.2, "d")]]),
+        ];
+        let order = order(&all);
+        let segments: Vec<Vec<&str>> =
+            all.iter().map(|one| one.segments().map(|s| s.text.as_str()).collect()).collect();
+        assert_eq!(in_order(&segments, &order, |_| 0.0), ["a", "b", "c", "d", "e"]);
+        assert_eq!(language(&all), Some(Lang::ENGLISH), "spoken longest");
+        // Lists that lost an item go by their times.
+        let times = [vec![0.0, 5.0], vec![3.0, 4.0]];
+        assert_eq!(in_order(&times, &order, |time| *time), [0.0, 3.0, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn a_copy_in_the_other_channel_is_dropped_with_its_utterance() {
+        let (voice, other) = (surveyed::voice(1, 4, 0.5), surveyed::voice(2, 4, 0.5));
+        let faint = |samples: &[f32]| samples.iter().map(|sample| sample * 0.056).collect::<Vec<f32>>();
+        let survey = surveyed::of(&[[voice.clone(), faint(&other)].concat(), [faint(&voice), other].concat()]);
+        let mut all = [
+            heard(0, Lang::ENGLISH, &[&[(0.0, 4.0, "good morning")], &[(4.0, 8.0, "hello to you")]]),
+            heard(1, Lang::ENGLISH, &[&[(0.0, 4.0, "could mourning")], &[(4.0, 8.0, "hello to you too")]]),
+        ];
+        drop_bleed(&mut all, &survey);
+        let left: Vec<Vec<&str>> = all.iter().map(|one| one.segments().map(|s| s.text.as_str()).collect()).collect();
+        assert_eq!(left, [["good morning"], ["hello to you too"]]);
+        assert!(all.iter().all(|one| one.parts.len() == 1));
+    }
+
+    #[derive(Default)]
+    struct Memory(Mutex<HashMap<u64, Transcript>>);
+
+    impl Checkpoint for Memory {
+        fn recall(&self, utterance: u64) -> Option<Transcript> {
+            self.0.lock().unwrap().get(&utterance).cloned()
+        }
+        fn keep(&self, utterance: u64, part: &Transcript) {
+            self.0.lock().unwrap().insert(utterance, part.clone());
+        }
+        fn recall_written(&self, _: u64) -> Option<Written> {
+            None
+        }
+        fn keep_written(&self, _: u64, _: &Written) {}
+    }
+
+    #[test]
+    fn channels_share_nothing_that_is_kept() {
+        let memory = Memory::default();
+        let of = |channel| OfChannel { checkpoint: Some(&memory), channel };
+        let text = |text: &str| Transcript {
+            segments: vec![Segment { text: text.into(), ..Segment::default() }],
+            ..Transcript::default()
+        };
+        of(0).keep(8000, &text("one"));
+        of(1).keep(8000, &text("two"));
+        of(1).keep_language("de".parse().expect("a language"));
+        assert_eq!(of(0).recall(8000), Some(text("one")));
+        assert_eq!(of(1).recall(8000), Some(text("two")));
+        assert_eq!((of(0).recall_language(), of(1).recall_language()), (None, "de".parse().ok()));
+        assert!(memory.0.lock().unwrap().keys().all(|key| i64::try_from(*key).is_ok()));
+    }
+}

@@ -6,6 +6,7 @@ mod audio_formats;
 mod audio_inputs;
 mod audio_memory;
 mod audio_support;
+mod batch_channels;
 mod batch_faults;
 mod batch_inputs;
 mod batch_report;
