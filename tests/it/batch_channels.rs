@@ -55,9 +55,10 @@ fn each_channel_of_a_call_is_somebody() {
     let customer = at("librivox/0890.wav", 3.8, seconds);
     // Each is heard in the other's channel, 25 dB down.
     folder.put("call.wav", stereo(&plus(&agent, &customer, faint), &plus(&customer, &agent, faint)));
-    let quiet: Vec<f32> = agent.iter().map(|sample| sample * 0.4).collect();
-    folder.put("dual.wav", stereo(&quiet, &agent));
-    folder.put("solo.wav", stereo(&vec![0.0; agent.len()], &customer));
+    let short = at("librivox/0880.wav", 0.5, 4.0);
+    let quiet: Vec<f32> = short.iter().map(|sample| sample * 0.4).collect();
+    folder.put("dual.wav", stereo(&quiet, &short));
+    folder.put("solo.wav", stereo(&vec![0.0; short.len()], &short));
 
     let flags = ["--channels", "split", "--formats", "txt,srt,vtt,csv,json"];
     let ran = folder.run("out", &[&flags[..], &["--speakers", "Agent"]].concat()).ok();
@@ -95,7 +96,7 @@ fn each_channel_of_a_call_is_somebody() {
     assert!(read("dual.csv").starts_with("start,end,text\n"));
     let solo = outcome("solo.json");
     assert!(said(&solo).iter().all(|(speaker, _)| *speaker == Some("Speaker 2")), "{:?}", said(&solo));
-    assert!(read("solo.txt").contains("selfish"), "{}", read("solo.txt"));
+    assert!(read("solo.txt").contains("young man"), "{}", read("solo.txt"));
 
     // Other names: the recognised utterances of both channels are known, each under its own key.
     folder.run("out", &[&flags[..], &["--speakers", "Ann,Bob"]].concat()).ok();
@@ -106,7 +107,7 @@ fn each_channel_of_a_call_is_somebody() {
     assert_eq!(renamed.timings.recognize_ms, Some(0.0), "nothing is recognised twice");
 
     // A pipe can be read only once.
-    let file = fs::File::open(folder.input().join("call.wav")).expect("the call");
+    let file = fs::File::open(folder.input().join("solo.wav")).expect("a recording");
     let mut cat = Command::new("cat").stdin(file).stdout(Stdio::piped()).spawn().expect("cat");
     let mut transcribe = Command::new(env!("CARGO_BIN_EXE_bestbox"));
     transcribe.args(["--profile", "tiny", "transcribe", "-", "--channels", "split"]);
@@ -114,5 +115,5 @@ fn each_channel_of_a_call_is_somebody() {
     transcribe.current_dir(folder.path("")).env("BESTBOX_CACHE", cache()).env("XDG_CONFIG_HOME", folder.path(""));
     let text = Ran::of(transcribe.output().expect("bestbox starts")).ok().out;
     assert!(cat.wait().expect("cat ends").success());
-    assert!(text.starts_with("Speaker 1: ") && text.contains("\n\nSpeaker 2: "), "{text}");
+    assert!(text.starts_with("Speaker 2: ") && text.contains("young man"), "{text}");
 }
