@@ -2,7 +2,7 @@
 
 pub use crate::app::batch::Text;
 use crate::config::{Profile, Tiers};
-use crate::outcome::{Route, Style};
+use crate::outcome::{ChannelUse, Route, Style};
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -93,6 +93,17 @@ pub struct PlanArgs {
     pub tiers: Option<Tiers>,
 }
 
+/// What is made of a recording's channels; shared by `transcribe` and `batch`.
+#[derive(Debug, Args, Default)]
+pub struct ChannelArgs {
+    /// Average the channels, or transcribe each on its own with speaker labels (calls) [default: average]
+    #[arg(long, value_enum)]
+    pub channels: Option<ChannelUse>,
+    /// Labels of the channels, in order, for --channels split [default: Speaker 1,Speaker 2]
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub speakers: Vec<String>,
+}
+
 /// Where the result goes; shared by `transcribe` and `text`.
 #[derive(Debug, Args, Default)]
 pub struct OutputArgs {
@@ -129,8 +140,10 @@ pub struct TranscribeArgs {
     #[arg(long)]
     pub words: bool,
     /// Use only this channel, counted from 1 (default: the average of all)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "channels")]
     pub channel: Option<u16>,
+    #[command(flatten)]
+    pub channels: ChannelArgs,
     /// Threads of a recogniser
     #[arg(short, long, value_name = "N")]
     pub threads: Option<u32>,
@@ -178,6 +191,8 @@ pub struct BatchArgs {
     /// Times for every word
     #[arg(long)]
     pub words: bool,
+    #[command(flatten)]
+    pub channels: ChannelArgs,
     /// Recognisers working side by side
     #[arg(long, value_name = "N")]
     pub recognizers: Option<u32>,

@@ -36,6 +36,10 @@ pub struct Plan {
     pub token_logprobs: bool,
     /// How the recording is cut into utterances, where the configured way is not wanted.
     pub cutting: Cutting,
+    /// What is made of several channels.
+    pub channels: ChannelUse,
+    /// Labels of the channels in order, where they are told apart; `Speaker N` for those without one.
+    pub speakers: Vec<String>,
 }
 
 impl Default for Plan {
@@ -53,8 +57,21 @@ impl Default for Plan {
             temperature: 0.0,
             token_logprobs: false,
             cutting: Cutting::default(),
+            channels: ChannelUse::default(),
+            speakers: Vec::new(),
         }
     }
+}
+
+/// What is made of a recording's channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelUse {
+    /// One signal, the average of all.
+    #[default]
+    Average,
+    /// Each channel is somebody: recognised on its own, with labels. The same signal in all of them is still one.
+    Split,
 }
 
 /// Settings of voice detection for one recording; what is `None` stays as configured.
@@ -110,7 +127,7 @@ pub enum Route {
 }
 
 /// A piece of text with its time in the recording, seconds from the start of the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cue {
     /// Seconds.
     pub start: f64,
@@ -121,6 +138,9 @@ pub struct Cue {
     /// Whether a new paragraph starts with this cue.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paragraph: bool,
+    /// Who speaks, where that is known: a channel's label, or what a transcript said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<String>,
 }
 
 /// Text made from the transcript, with the times of the transcript.

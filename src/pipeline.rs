@@ -4,10 +4,12 @@
 //! for the whole file but the intent, which needs all of the words. Decoding and recognition fail with an error;
 //! from there on a failure is a [`Warning`] and the best text so far is delivered.
 
+mod bleed;
 mod decide;
 mod decode;
 mod listen;
 mod notes;
+mod split;
 mod write;
 
 use crate::audio::Input;
@@ -18,7 +20,7 @@ use crate::outcome::*;
 use crate::speech::{Segment, Transcript};
 use crate::text::clean::MoreFollows;
 use decide::decide_and_answer;
-use decode::{Count, Decoded, decode};
+use decode::{Count, Decoded, Recording, decode};
 use listen::{Utterances, recognize, warn_about_speech};
 use notes::{Notes, ms};
 use std::time::Instant;
@@ -125,7 +127,15 @@ impl<'a> Run<'a> {
 
 /// One recording, from bytes to outcome.
 pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome, Error> {
-    let started = Instant::now();
+    let settings = run.engine.decode_settings();
+    match run.plan.channels {
+        ChannelUse::Average => run_signal(run, Recording { input, settings }, name, Instant::now()).await,
+        ChannelUse::Split => split::run(run, Recording { input, settings }, name).await,
+    }
+}
+
+/// One signal, whatever it was made of.
+async fn run_signal(run: Run<'_>, recording: Recording, name: &str, started: Instant) -> Result<Outcome, Error> {
     let notes = Notes::default();
     let (utterances_in, utterances) = mpsc::channel(4);
     let (spoken_in, spoken) = mpsc::unbounded_channel();
@@ -137,7 +147,7 @@ pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome
         Ok::<_, Error>((transcript, intent, reply))
     };
     let (decoded, heard, (cleaned, translated)) =
-        tokio::join!(decode(run, input, utterances_in, count), listening, write(run, spoken, &notes));
+        tokio::join!(decode(run, recording, utterances_in, count), listening, write(run, spoken, &notes));
     // A recogniser that failed stops the decoder by closing its channel: the recogniser's error is the cause.
     let (transcript, intent, reply) = heard?;
     let decoded = match decoded {
@@ -148,10 +158,7 @@ pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome
         let message = format!("interrupted; the text goes up to {:.1} s", transcript.end());
         notes.warn(run, Warning::new(WarningCode::Interrupted, message));
     }
-    if let Some(damage) = &decoded.truncated {
-        let message = format!("the recording is damaged after {:.1} s: {damage}", decoded.seconds);
-        notes.warn(run, Warning::new(WarningCode::AudioTruncated, message));
-    }
+    warn_about_damage(run, &decoded, &notes);
     warn_about_speech(run, &transcript, &notes);
     notes.time(|timings| {
         timings.audio_s = decoded.seconds;
@@ -167,11 +174,9 @@ pub async fn run_text(run: Run<'_>, transcript: Transcript, name: &str) -> Resul
     let started = Instant::now();
     let notes = Notes::default();
     let (spoken_in, spoken) = mpsc::unbounded_channel();
-    if !transcript.segments.is_empty() {
-        let lang = transcript.language.unwrap_or(Lang::ENGLISH);
+    for part in text_parts(&transcript) {
         // The receiver lives until `write` returns, so this cannot fail.
-        let segments = transcript.segments.clone();
-        let _ = spoken_in.send(Spoken { utterance: None, segments, lang, more_follows: MoreFollows::No });
+        let _ = spoken_in.send(part);
     }
     drop(spoken_in);
     let ((intent, reply), (cleaned, translated)) =
@@ -181,6 +186,45 @@ pub async fn run_text(run: Run<'_>, transcript: Transcript, name: &str) -> Resul
     }
     let source = SourceInfo { name: name.to_owned(), ..SourceInfo::default() };
     Ok(assemble(Parts { source, transcript, cleaned, translated, intent, reply }, notes, started))
+}
+
+/// Text that is there already in pieces that are written, shown and kept one by one, as utterances are: an hour of
+/// subtitles that was interrupted goes on where it was. Cut where the text itself ends a sentence or a paragraph, so that
+/// the pieces need not know of each other.
+fn text_parts(transcript: &Transcript) -> Vec<Spoken> {
+    /// Words of a piece: several requests to the model, so that it has more than one at a time.
+    const ENOUGH: usize = 300;
+    /// Where a text shows no ends of sentences.
+    const MOST: usize = 1000;
+    let lang = transcript.language.unwrap_or(Lang::ENGLISH);
+    let words = |text: &str| if lang.is_unspaced() { text.chars().count() / 2 } else { text.split(' ').count() };
+    let mut parts: Vec<Spoken> = Vec::new();
+    let (mut count, mut closed) = (0, true);
+    for (at, segment) in transcript.segments.iter().enumerate() {
+        let ended = count >= ENOUGH && (segment.paragraph || closed);
+        match parts.last_mut().filter(|_| !ended && count < MOST) {
+            Some(part) => part.segments.push(segment.clone()),
+            None => {
+                if let Some(part) = parts.last_mut() {
+                    part.more_follows = if ended { MoreFollows::No } else { MoreFollows::Perhaps };
+                }
+                let (utterance, segments) = (Some(at as u64), vec![segment.clone()]);
+                parts.push(Spoken { utterance, segments, lang, more_follows: MoreFollows::No });
+                count = 0;
+            }
+        }
+        count += words(&segment.text);
+        closed =
+            segment.text.trim_end_matches(['"', '”', '’', '»', ')']).ends_with(['.', '!', '?', '…', '。', '！', '？']);
+    }
+    parts
+}
+
+fn warn_about_damage(run: Run<'_>, decoded: &Decoded, notes: &Notes) {
+    if let Some(damage) = &decoded.truncated {
+        let message = format!("the recording is damaged after {:.1} s: {damage}", decoded.seconds);
+        notes.warn(run, Warning::new(WarningCode::AudioTruncated, message));
+    }
 }
 
 struct Parts {
@@ -205,5 +249,35 @@ fn assemble(parts: Parts, notes: Notes, started: Instant) -> Outcome {
         reply: parts.reply,
         warnings,
         timings,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(texts: &[&str]) -> Vec<(u64, usize, MoreFollows)> {
+        let segments = texts.iter().map(|text| Segment { text: (*text).to_owned(), ..Segment::default() }).collect();
+        let parts = text_parts(&Transcript { language: Some(Lang::ENGLISH), segments });
+        parts.iter().map(|p| (p.utterance.unwrap_or(u64::MAX), p.segments.len(), p.more_follows)).collect()
+    }
+
+    #[test]
+    fn an_hour_of_subtitles_is_written_piece_by_piece() {
+        assert_eq!(parts(&["Short.", "And sweet"]), [(0, 2, MoreFollows::No)]);
+        let mut lines = vec!["ten words of a subtitle that goes on and on"; 1000];
+        // A sentence ends every seventh line, 70 words.
+        lines.iter_mut().skip(6).step_by(7).for_each(|line| *line = "and here it has come to its end at last.");
+        let found = parts(&lines);
+        assert!(found.len() > 25, "{found:?}");
+        assert_eq!(found.iter().map(|(_, count, _)| count).sum::<usize>(), 1000);
+        assert!(found.iter().all(|(at, _, more)| at % 7 == 0 && *more == MoreFollows::No), "{found:?}");
+    }
+
+    #[test]
+    fn text_without_sentences_is_cut_and_may_go_on() {
+        let found = parts(&vec!["ten words of a subtitle that goes on and on"; 250]);
+        let more: Vec<_> = found.iter().map(|(_, _, more)| *more).collect();
+        assert_eq!(more, [MoreFollows::Perhaps, MoreFollows::Perhaps, MoreFollows::No]);
     }
 }

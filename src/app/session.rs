@@ -3,7 +3,7 @@
 use super::progress::Progress;
 use super::{Override, interrupt};
 use crate::audio::Channels;
-use crate::cli::{OutputArgs, PlanArgs};
+use crate::cli::{ChannelArgs, OutputArgs, PlanArgs};
 use crate::config::Config;
 use crate::engine::{self, Engine, Needs, Start, Upkeep};
 use crate::error::Error;
@@ -60,6 +60,8 @@ pub(in crate::app) fn plan(config: &Config) -> Result<Plan, Error> {
         temperature: 0.0,
         token_logprobs: false,
         cutting: Cutting::default(),
+        channels: speech.channels,
+        speakers: speech.speakers.clone(),
     })
 }
 
@@ -72,6 +74,15 @@ pub(super) fn plan_overrides(args: &PlanArgs) -> Vec<Override> {
     set.text("vocabulary.file", "--vocabulary", args.vocabulary.as_ref().map(|path| path.display().to_string()));
     set.text("speech.language", "--language", args.language.clone());
     set.variant("tiers", "--tiers", args.tiers);
+    set.0
+}
+
+/// The flags about channels as configuration.
+pub(super) fn channel_overrides(args: &ChannelArgs) -> Vec<Override> {
+    let mut set = Overrides::default();
+    set.variant("speech.channels", "--channels", args.channels);
+    let names = || args.speakers.iter().cloned().map(Value::String).collect();
+    set.value("speech.speakers", "--speakers", (!args.speakers.is_empty()).then(|| Value::Array(names())));
     set.0
 }
 

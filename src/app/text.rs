@@ -114,15 +114,15 @@ pub(in crate::app) fn transcript(text: &str, language: LanguageChoice) -> Transc
         .collect();
     let language = (!segments.is_empty()).then(|| match language {
         LanguageChoice::Fixed(lang) => lang,
-        LanguageChoice::Auto => written_language(text),
+        LanguageChoice::Auto => written_language(text).unwrap_or(Lang::ENGLISH),
     });
     Transcript { language, segments }
 }
 
-/// The language of a text; English where it is too short to tell.
-fn written_language(text: &str) -> Lang {
-    let code = whatlang::detect(text).filter(whatlang::Info::is_reliable).map(|info| info.lang());
-    code.and_then(|lang| lang.eng_name().parse().ok().or_else(|| iso_639_1(lang).parse().ok())).unwrap_or(Lang::ENGLISH)
+/// The language of a text; none where it is too short to tell.
+pub(in crate::app) fn written_language(text: &str) -> Option<Lang> {
+    let lang = whatlang::detect(text).filter(whatlang::Info::is_reliable)?.lang();
+    lang.eng_name().parse().ok().or_else(|| iso_639_1(lang).parse().ok())
 }
 
 /// The few whose English names differ from Whisper's.
@@ -142,9 +142,9 @@ mod tests {
     #[test]
     fn the_language_of_a_text_is_found() {
         let german = "Ich habe heute leider keine Zeit, aber wir sehen uns am nächsten Dienstag in der Stadt.";
-        assert_eq!(written_language(german).code(), "de");
-        assert_eq!(written_language("我们今天下午三点钟在公司的大会议室里开会").code(), "zh");
-        assert_eq!(written_language("ok"), Lang::ENGLISH);
+        assert_eq!(written_language(german).map(Lang::code), Some("de"));
+        assert_eq!(written_language("我们今天下午三点钟在公司的大会议室里开会").map(Lang::code), Some("zh"));
+        assert_eq!(transcript("ok", LanguageChoice::Auto).language, Some(Lang::ENGLISH));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Override;
 use super::progress::Progress;
-use super::session::{Overrides, Session, plan_overrides, sink};
+use super::session::{Overrides, Session, channel_overrides, plan_overrides, sink};
 use crate::audio::{Channels, Input};
 use crate::cli::{Global, TranscribeArgs};
 use crate::config::Loaded;
@@ -16,6 +16,7 @@ use toml::Value;
 /// The command's own flags as configuration.
 pub(super) fn overrides(args: &TranscribeArgs) -> Vec<Override> {
     let mut set = Overrides(plan_overrides(&args.plan));
+    set.0.extend(channel_overrides(&args.channels));
     set.text("speech.model", "--model", args.model.clone());
     set.text("speech.prompt", "--prompt", args.prompt.clone());
     set.value(

@@ -21,6 +21,42 @@ pub enum Input {
     Handle(std::sync::Arc<File>),
 }
 
+/// An input that may be opened several times, also at once.
+#[derive(Debug)]
+pub struct Rereadable {
+    /// To be opened.
+    pub input: Input,
+    /// The copy that `input` names; goes away with this.
+    _copy: Option<tempfile::NamedTempFile>,
+}
+
+/// Copies what can be read only once (a pipe), or by one reader at a time (an open file has one position), to a temporary
+/// file. Blocking.
+///
+/// # Errors
+/// As opening the input; [`AudioError::SpoolLimit`] and [`AudioError::Spool`] where there is no room for the copy.
+pub fn rereadable(input: Input, settings: &DecodeSettings) -> Result<Rereadable, AudioError> {
+    let as_it_is = match &input {
+        Input::Bytes(_) => true,
+        Input::File(path) => !path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()),
+        Input::Stdin | Input::Handle(_) => false,
+    };
+    if as_it_is {
+        return Ok(Rereadable { input, _copy: None });
+    }
+    let failed = |source| AudioError::Spool { folder: std::env::temp_dir(), source };
+    let (head, rest) = match prepare(input, settings)? {
+        Source::Pipe { head, rest } => (head, rest),
+        Source::File(mut file) => {
+            file.rewind().map_err(AudioError::Read)?;
+            (Vec::new(), file)
+        }
+    };
+    let mut copy = tempfile::NamedTempFile::new().map_err(failed)?;
+    store(copy.as_file_mut(), &head, rest, settings)?;
+    Ok(Rereadable { input: Input::File(copy.path().to_owned()), _copy: Some(copy) })
+}
+
 /// What a decoder process reads.
 pub(super) enum Source {
     /// Seekable.
@@ -95,8 +131,14 @@ fn plain_wav(head: &[u8]) -> bool {
 /// Stores bytes in a temporary file that has no name and goes away with its last descriptor.
 fn spool(head: &[u8], rest: impl Read, settings: &DecodeSettings) -> Result<File, AudioError> {
     let failed = |source| AudioError::Spool { folder: std::env::temp_dir(), source };
-    let limit = settings.max_spool_bytes;
     let mut file = tempfile::tempfile().map_err(failed)?;
+    store(&mut file, head, rest, settings)?;
+    Ok(file)
+}
+
+fn store(file: &mut File, head: &[u8], rest: impl Read, settings: &DecodeSettings) -> Result<(), AudioError> {
+    let failed = |source| AudioError::Spool { folder: std::env::temp_dir(), source };
+    let limit = settings.max_spool_bytes;
     file.write_all(head).map_err(failed)?;
     let mut rest = rest.take((limit + 1).saturating_sub(head.len() as u64));
     let mut buffer = vec![0; 64 * 1024];
@@ -117,7 +159,7 @@ fn spool(head: &[u8], rest: impl Read, settings: &DecodeSettings) -> Result<File
     if stored > limit {
         return Err(AudioError::SpoolLimit { limit });
     }
-    Ok(file)
+    Ok(())
 }
 
 #[cfg(unix)]
@@ -130,4 +172,33 @@ fn standard_input() -> io::Result<File> {
 fn standard_input() -> io::Result<File> {
     use std::os::windows::io::AsHandle;
     Ok(io::stdin().as_handle().try_clone_to_owned()?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn an_open_file_is_copied_so_that_two_may_read_it() {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(b"RIFF and what follows").expect("room");
+        let settings = DecodeSettings::default();
+        let kept = rereadable(Input::Handle(Arc::new(file.try_clone().expect("a handle"))), &settings).expect("a copy");
+        let Input::File(path) = &kept.input else { panic!("{:?}", kept.input) };
+        assert_eq!(std::fs::read(path).expect("the copy"), b"RIFF and what follows");
+        let path = path.clone();
+        drop(kept);
+        assert!(!path.exists(), "gone with its owner");
+        let small = DecodeSettings { max_spool_bytes: 4, ..settings };
+        let refused = rereadable(Input::Handle(Arc::new(file)), &small);
+        assert!(matches!(refused, Err(AudioError::SpoolLimit { limit: 4 })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_file_stays_where_it_is() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let kept = rereadable(Input::File(file.path().to_owned()), &DecodeSettings::default()).expect("the file");
+        assert!(matches!(&kept.input, Input::File(path) if path == file.path()));
+    }
 }

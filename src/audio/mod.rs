@@ -20,15 +20,20 @@ mod resample;
 mod sandbox;
 mod sniff;
 mod stream;
+mod survey;
 mod wav;
 mod worker;
 
 pub use error::AudioError;
-pub use input::Input;
+pub use input::{Input, Rereadable, rereadable};
 pub use protocol::{StreamInfo, WORKER_ARG};
 pub use resample::{ResampleError, Resampler};
 pub use stream::{AudioStream, Canceller, open, probe};
+pub use survey::{Survey, survey};
 pub use worker::worker_main;
+
+#[cfg(test)]
+pub(crate) use survey::tests as surveyed;
 
 /// Bytes at the start of a file that [`is_recording`] wants to see.
 pub const HEAD_BYTES: usize = sniff::HEAD_BYTES;

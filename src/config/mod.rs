@@ -10,7 +10,7 @@ pub use serve::{JobsConfig, KeyConfig, RealtimeConfig, ServeConfig, TlsConfig};
 
 use crate::language::Lang;
 use crate::language::LanguageChoice;
-use crate::outcome::{Route, Style, Tier};
+use crate::outcome::{ChannelUse, Route, Style, Tier};
 use crate::text::clean::{SpokenPunctuation, WrittenText};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -188,6 +188,10 @@ pub struct SpeechConfig {
     pub max_utterance_seconds: f64,
     /// Speech probability above which a frame counts as speech, 0 to 1; 0: the detector's measured default.
     pub vad_threshold: f64,
+    /// Channels of a recording: their average, or each on its own (a call with one person in each).
+    pub channels: ChannelUse,
+    /// Names for the channels, in order, where they are told apart.
+    pub speakers: Vec<String>,
 }
 
 impl Default for SpeechConfig {
@@ -206,6 +210,8 @@ impl Default for SpeechConfig {
             gpu: true,
             max_utterance_seconds: 28.0,
             vad_threshold: 0.0,
+            channels: ChannelUse::Average,
+            speakers: Vec::new(),
         }
     }
 }

@@ -1,16 +1,13 @@
 //! Plain text and Markdown.
 
 use super::passages::{choose, track};
-use super::{Answer, RenderSettings};
+use super::{Answer, RenderSettings, TextChoice};
 use crate::outcome::{Finish, Outcome};
 use std::fmt::Write;
 
 /// The chosen text with its paragraphs, then the answer as the settings have it.
 pub(super) fn text(outcome: &Outcome, settings: &RenderSettings) -> String {
-    let text = match track(outcome, settings.text) {
-        Some((track, _)) => printable(&track.text),
-        None => printable(&outcome.transcript.text()),
-    };
+    let text = printable(&words(outcome, settings.text));
     let answer = outcome.reply.as_ref().map(|reply| printable(&reply.text)).filter(|answer| !answer.is_empty());
     let parts = match (settings.answer, answer) {
         (Answer::Append, Some(answer)) => vec![text, answer],
@@ -19,6 +16,14 @@ pub(super) fn text(outcome: &Outcome, settings: &RenderSettings) -> String {
     };
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     if parts.is_empty() { String::new() } else { parts.join("\n\n") + "\n" }
+}
+
+/// The text of `choice`, with names where speakers are known.
+pub(super) fn words(outcome: &Outcome, choice: TextChoice) -> String {
+    choose(outcome, choice).dialogue().unwrap_or_else(|| match track(outcome, choice) {
+        Some((track, _)) => track.text.clone(),
+        None => outcome.transcript.text(),
+    })
 }
 
 /// Without control characters (line feeds and tabs stay), trimmed.
@@ -37,18 +42,21 @@ pub(super) fn markdown(outcome: &Outcome, settings: &RenderSettings) -> String {
     let chosen = choose(outcome, settings.text);
     let _ = write!(out, "\n## Text\n\n");
     let timed = outcome.source.duration.is_some() || chosen.passages.iter().any(|p| p.end > 0.0);
-    for passage in &chosen.passages {
+    for (passage, begins) in chosen.turns() {
         if timed {
             let _ = write!(out, "**{}** ", clock(passage.start));
         }
-        let _ = write!(out, "{}\n\n", escape_line(&passage.text, !timed));
+        if let Some(name) = begins {
+            let _ = write!(out, "**{}:** ", escape(name));
+        }
+        let _ = write!(out, "{}\n\n", escape_line(&passage.text, !timed && begins.is_none()));
     }
     if chosen.passages.is_empty() {
         out.push_str("*(no speech)*\n\n");
     }
     let is_translation = track(outcome, settings.text)
         .is_some_and(|(t, _)| outcome.translated.as_ref().is_some_and(|o| std::ptr::eq(t, o)));
-    let original = outcome.cleaned.as_ref().map_or_else(|| outcome.transcript.text(), |c| c.track.text.clone());
+    let original = words(outcome, TextChoice::Cleaned);
     if is_translation && !original.is_empty() {
         let _ = write!(out, "## Original\n\n");
         for paragraph in printable(&original).split("\n\n") {

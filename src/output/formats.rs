@@ -1,7 +1,7 @@
 //! Timed formats: SRT, VTT, LRC from captions; TSV and CSV from passages.
 
 use super::WordTimes;
-use super::passages::{Passage, TimedAtom};
+use super::passages::{Chosen, TimedAtom};
 use super::subtitles::Caption;
 use crate::language::Lang;
 use crate::outcome::SourceInfo;
@@ -53,11 +53,15 @@ pub(super) fn vtt(captions: &[Caption], language: Option<Lang>, word_times: Word
     for caption in captions {
         let _ = writeln!(out, "{} --> {}", clock(caption.start_ms, '.'), clock(caption.end_ms, '.'));
         let mut latest = caption.start_ms;
+        // A voice without an end tag is that of the whole cue.
+        if let Some(name) = &caption.speaker {
+            let _ = write!(out, "<v {}>", vtt_escape(name));
+        }
         for line in &caption.lines {
             let written = write_line(line, |atom| {
                 let inside = inline_ms(atom, &mut latest, caption.end_ms, word_times);
                 let tag = inside.map_or_else(String::new, |ms| format!("<{}>", clock(ms, '.')));
-                tag + &atom.atom.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+                tag + &vtt_escape(&atom.atom.text)
             });
             out.push_str(&written);
             out.push('\n');
@@ -65,6 +69,10 @@ pub(super) fn vtt(captions: &[Caption], language: Option<Lang>, word_times: Word
         out.push('\n');
     }
     out
+}
+
+fn vtt_escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Lyrics: `[mm:ss.xx]text`, one line a caption, and an empty line where the text should leave the display.
@@ -104,24 +112,37 @@ pub(super) fn lrc(captions: &[Caption], source: &SourceInfo, word_times: WordTim
     out
 }
 
-/// Whisper's own table: `start`, `end` (milliseconds) and `text`, tabs between, none inside.
-pub(super) fn tsv(passages: &[Passage]) -> String {
-    let mut out = "start\tend\ttext\n".to_owned();
-    for passage in passages {
-        let _ = writeln!(out, "{}\t{}\t{}", milliseconds(passage.start), milliseconds(passage.end), passage.text);
+/// Whisper's own table: `start`, `end` (milliseconds) and `text`, tabs between, none inside; then `speaker`, where
+/// anybody is named.
+pub(super) fn tsv(chosen: &Chosen) -> String {
+    let speakers = chosen.has_speakers();
+    let mut out = format!("start\tend\ttext{}\n", if speakers { "\tspeaker" } else { "" });
+    for passage in &chosen.passages {
+        let _ = write!(out, "{}\t{}\t{}", milliseconds(passage.start), milliseconds(passage.end), passage.text);
+        if speakers {
+            let _ = write!(out, "\t{}", passage.speaker.as_deref().unwrap_or_default());
+        }
+        out.push('\n');
     }
     out
 }
 
-/// RFC 4180: `start,end,text`, seconds with three decimals. A text that a spreadsheet would take for a formula (it
-/// starts with `=`, `+`, `-` or `@`) gets an apostrophe before it, because anybody may speak into the microphone and
-/// CSV files are opened in spreadsheets; TSV and JSON carry the text untouched.
-pub(super) fn csv(passages: &[Passage]) -> String {
-    let mut out = "start,end,text\n".to_owned();
-    for passage in passages {
-        let guard = if passage.text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
-        let text = passage.text.replace('"', "\"\"");
-        let _ = writeln!(out, "{},{},\"{guard}{text}\"", seconds(passage.start), seconds(passage.end));
+/// RFC 4180: `start,end,text`, seconds with three decimals, and `speaker` where anybody is named. A text that a
+/// spreadsheet would take for a formula (it starts with `=`, `+`, `-` or `@`) gets an apostrophe before it, because
+/// anybody may speak into the microphone and CSV files are opened in spreadsheets; TSV and JSON carry the text untouched.
+pub(super) fn csv(chosen: &Chosen) -> String {
+    let speakers = chosen.has_speakers();
+    let cell = |text: &str| {
+        let guard = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
+        format!("\"{guard}{}\"", text.replace('"', "\"\""))
+    };
+    let mut out = format!("start,end,text{}\n", if speakers { ",speaker" } else { "" });
+    for passage in &chosen.passages {
+        let _ = write!(out, "{},{},{}", seconds(passage.start), seconds(passage.end), cell(&passage.text));
+        if speakers {
+            let _ = write!(out, ",{}", cell(passage.speaker.as_deref().unwrap_or_default()));
+        }
+        out.push('\n');
     }
     out
 }

@@ -21,6 +21,7 @@ mod samples;
 #[cfg(test)]
 mod schema;
 
+pub use passages::{TimedText, timed_texts};
 pub use sink::{Delivered, Destination, Existing, Inputs, OutputError, Sink};
 pub use subtitles::{Caption, SubtitleLimits};
 pub use view::{Color, render_text_view};
@@ -28,6 +29,7 @@ pub use view::{Color, render_text_view};
 use crate::outcome::Outcome;
 use std::fmt;
 use std::str::FromStr;
+use subtitles::Names;
 
 /// What an outcome can be written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -235,15 +237,16 @@ pub fn render(outcome: &Outcome, format: Format, settings: &RenderSettings) -> R
             if untimed && !chosen.passages.is_empty() {
                 return Err(RenderError::NoTimes { format, name: outcome.source.name.clone() });
             }
-            let captions = subtitles::captions(&chosen, outcome.source.duration, &settings.subtitles);
+            let names = if format == Format::Vtt { Names::Beside } else { Names::InText };
+            let captions = subtitles::captions(&chosen, outcome.source.duration, &settings.subtitles, names);
             match format {
                 Format::Srt => formats::srt(&captions),
                 Format::Vtt => formats::vtt(&captions, chosen.language, settings.word_times),
                 _ => formats::lrc(&captions, &outcome.source, settings.word_times),
             }
         }
-        Format::Tsv => formats::tsv(&passages::choose(outcome, settings.text).passages),
-        Format::Csv => formats::csv(&passages::choose(outcome, settings.text).passages),
+        Format::Tsv => formats::tsv(&passages::choose(outcome, settings.text)),
+        Format::Csv => formats::csv(&passages::choose(outcome, settings.text)),
     })
 }
 
@@ -287,5 +290,72 @@ mod tests {
             let written = render(&samples::silence(), format, &RenderSettings::default()).unwrap();
             assert!(written.is_empty() || written.ends_with('\n'), "{format}");
         }
+    }
+
+    /// Two people, of whom one says something while the other goes on.
+    fn call() -> Outcome {
+        let long = "I wanted to ask about the bill that came last week, because it seems to be far too high, and I think \
+                    somebody made a mistake there.";
+        let mut outcome = samples::spoken(
+            &[(0.0, 2.0, "Good morning."), (3.0, 13.0, long), (6.0, 7.0, "Yes."), (14.0, 15.0, "=1+1?")],
+            20.0,
+        );
+        for (segment, name) in outcome.transcript.segments.iter_mut().zip(["Agent <1>", "Ann", "Agent <1>", "Ann"]) {
+            segment.speaker = Some(name.into());
+        }
+        outcome
+    }
+
+    #[test]
+    fn who_speaks_is_named_at_each_change_in_every_format() {
+        let outcome = call();
+        let rendered = |format| render(&outcome, format, &RenderSettings::default()).unwrap();
+        let text = rendered(Format::Text);
+        assert!(text.starts_with("Agent <1>: Good morning.\n\nAnn: I wanted to ask"), "{text}");
+        assert!(text.contains("\n\nAgent <1>: Yes.\n\nAnn: =1+1?\n"), "{text}");
+        assert!(
+            rendered(Format::Terminal).contains("Raw       Agent <1>: Good morning.\n"),
+            "{}",
+            rendered(Format::Terminal)
+        );
+        let md = rendered(Format::Md);
+        assert!(
+            md.contains("**0:00** **Agent \\<1\\>:** Good morning.") && md.contains("**0:03** **Ann:** I wanted"),
+            "{md}"
+        );
+        let tsv = rendered(Format::Tsv);
+        assert!(tsv.starts_with("start\tend\ttext\tspeaker\n0\t2000\tGood morning.\tAgent <1>\n"), "{tsv}");
+        let csv = rendered(Format::Csv);
+        assert!(csv.starts_with("start,end,text,speaker\n0.000,2.000,\"Good morning.\",\"Agent <1>\"\n"), "{csv}");
+        let lrc = rendered(Format::Lrc);
+        assert!(lrc.contains("[00:00.00]Agent <1>: Good morning.\n"), "{lrc}");
+        let vtt = rendered(Format::Vtt);
+        assert!(vtt.contains("<v Agent &lt;1&gt;>Good morning.\n") && vtt.contains("<v Ann>I wanted"), "{vtt}");
+        let cues = parse::parse_vtt(&vtt).unwrap();
+        assert!(cues.iter().all(|cue| cue.speaker.is_some()), "{cues:?}");
+        assert_eq!(cues[0].speaker.as_deref(), Some("Agent <1>"));
+    }
+
+    #[test]
+    fn captions_of_two_who_speak_at_once_say_who_goes_on() {
+        let srt = render(&call(), Format::Srt, &RenderSettings::default()).unwrap();
+        let cues = parse::parse_srt(&srt).unwrap();
+        assert!(cues.windows(2).all(|pair| pair[0].end <= pair[1].start), "{srt}");
+        let said: Vec<&str> = cues.iter().map(|cue| cue.text.as_str()).collect();
+        let yes = said.iter().position(|text| *text == "Agent <1>: Yes.").expect(&srt);
+        assert!(said[1].starts_with("Ann: ") && yes > 1, "{srt}");
+        assert!(said[yes + 1].starts_with("Ann: ") && yes + 2 < said.len(), "she goes on: {srt}");
+        assert!(said.last().is_some_and(|text| !text.starts_with("Agent")), "{srt}");
+    }
+
+    #[test]
+    fn nobody_is_named_where_nobody_is_known() {
+        let outcome = samples::full();
+        let rendered = |format| render(&outcome, format, &RenderSettings::default()).unwrap();
+        assert!(
+            rendered(Format::Csv).starts_with("start,end,text\n")
+                && rendered(Format::Tsv).starts_with("start\tend\ttext\n")
+        );
+        assert!(!rendered(Format::Vtt).contains("<v "));
     }
 }

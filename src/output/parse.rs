@@ -56,7 +56,9 @@ pub fn parse_vtt(text: &str) -> Result<Vec<Cue>, ParseError> {
         else {
             continue;
         };
-        cues.push(cue(start, until, block[at + 1..].iter().map(|line| decoded(line).trim().to_owned())));
+        let speaker = voice(&block[at + 1..]);
+        let lines = block[at + 1..].iter().map(|line| decoded(line).trim().to_owned());
+        cues.push(Cue { speaker, ..cue(start, until, lines) });
     }
     if cues.is_empty() && lines.iter().any(|line| line.contains("-->")) {
         return Err(ParseError::NoCues { format: Format::Vtt });
@@ -78,7 +80,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 fn cue(start: f64, end: f64, lines: impl Iterator<Item = String>) -> Cue {
     let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
-    Cue { start, end: end.max(start), text, paragraph: false }
+    Cue { start, end: end.max(start), text, ..Cue::default() }
 }
 
 fn is_number(line: &str) -> bool {
@@ -143,6 +145,24 @@ fn is_markup(inside: &str, close: char) -> bool {
     }
     let name = inside.trim_start_matches('/').split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
     ["b", "i", "u", "s", "font", "c", "v", "lang", "ruby", "rt"].contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// Who speaks: `Ann` of `<v Ann>` or `<v.loud Ann>`, where the whole cue has one voice.
+fn voice(lines: &[&str]) -> Option<String> {
+    let (mut name, mut rest) = (None, lines.join(" "));
+    while let Some(at) = rest.find("<v") {
+        rest = rest.split_off(at + 2);
+        let end = rest.find('>')?;
+        if let Some((_, annotation)) =
+            rest[..end].split_once([' ', '\t']).filter(|(c, _)| c.is_empty() || c.starts_with('.'))
+        {
+            let found = decoded(annotation).trim().to_owned();
+            if name.replace(found.clone()).is_some_and(|before| before != found) {
+                return None;
+            }
+        }
+    }
+    name.filter(|name| !name.is_empty())
 }
 
 /// Takes every tag out of a WebVTT line and decodes its character references.

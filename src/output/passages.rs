@@ -21,8 +21,10 @@ pub(super) struct Passage {
     pub end: f64,
     /// One line, not empty.
     pub text: String,
-    /// Whether a paragraph starts here.
+    /// Whether a paragraph starts here: said so, or somebody else speaks.
     pub paragraph: bool,
+    /// Who speaks, where that is known.
+    pub speaker: Option<String>,
     words: Vec<Word>,
 }
 
@@ -42,6 +44,42 @@ pub(super) struct Chosen {
     pub passages: Vec<Passage>,
     /// Language of the text.
     pub language: Option<Lang>,
+}
+
+/// A passage for those who look for words in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimedText {
+    /// Seconds from the start of the recording.
+    pub start: f64,
+    /// Seconds.
+    pub end: f64,
+    /// One line; single spaces between words.
+    pub text: String,
+    /// Who speaks, where that is known.
+    pub speaker: Option<String>,
+    /// When each word between two spaces begins, seconds; empty where no times were measured.
+    pub words: Vec<f64>,
+}
+
+/// The passages of `choice`, or of the best text there is where that one is missing, with the times of their words.
+pub fn timed_texts(outcome: &Outcome, choice: TextChoice) -> Vec<TimedText> {
+    let with_words = |passage: Passage| {
+        let mut words = Vec::new();
+        if !passage.words.is_empty() {
+            let atoms = passage.timed_atoms(usize::MAX);
+            if atoms.iter().any(|timed| timed.exact) {
+                for (at, timed) in atoms.iter().enumerate() {
+                    // Without a space before it, it goes on with the word before.
+                    let goes_on = at > 0 && !timed.atom.space_before;
+                    let count = timed.atom.text.split(' ').count() - usize::from(goes_on);
+                    words.extend(std::iter::repeat_n(timed.start, count));
+                }
+            }
+        }
+        let Passage { start, end, text, speaker, .. } = passage;
+        TimedText { start, end, text, speaker, words }
+    };
+    choose(outcome, choice).passages.into_iter().map(with_words).collect()
 }
 
 /// The passages of `choice`, or of the best text there is where that one is missing.
@@ -66,7 +104,54 @@ pub(super) fn choose(outcome: &Outcome, choice: TextChoice) -> Chosen {
     }
     passages.retain(|p| !p.text.is_empty());
     passages.sort_by(|a, b| a.start.total_cmp(&b.start));
+    let mut before: Option<Option<String>> = None;
+    for passage in &mut passages {
+        passage.paragraph |= before.as_ref().is_some_and(|before| *before != passage.speaker);
+        before = Some(passage.speaker.clone());
+    }
     Chosen { passages, language }
+}
+
+impl Chosen {
+    /// Whether anybody is named.
+    pub fn has_speakers(&self) -> bool {
+        self.passages.iter().any(|passage| passage.speaker.is_some())
+    }
+
+    /// Who begins to speak with each passage: named at each change of speaker.
+    pub fn turns(&self) -> impl Iterator<Item = (&Passage, Option<&str>)> {
+        let mut before: Option<&str> = None;
+        self.passages.iter().map(move |passage| {
+            let now = passage.speaker.as_deref();
+            let begins = now.filter(|_| now != before);
+            before = now;
+            (passage, begins)
+        })
+    }
+
+    /// The whole text with `Name: ` at each change of speaker; `None` where nobody is named.
+    pub fn dialogue(&self) -> Option<String> {
+        if !self.has_speakers() {
+            return None;
+        }
+        let unspaced = self.language.is_some_and(Lang::is_unspaced);
+        let mut text = String::new();
+        for (passage, begins) in self.turns() {
+            if !text.is_empty() {
+                text.push_str(match (passage.paragraph, unspaced) {
+                    (true, _) => "\n\n",
+                    (false, true) => "",
+                    (false, false) => " ",
+                });
+            }
+            if let Some(name) = begins {
+                text.push_str(name);
+                text.push_str(": ");
+            }
+            text.push_str(&passage.text);
+        }
+        Some(text)
+    }
 }
 
 /// The track that `choice` means, and whether its words are the words that were heard; `None` for the raw text.
@@ -84,12 +169,15 @@ pub(super) fn track(outcome: &Outcome, choice: TextChoice) -> Option<(&Track, bo
 
 impl Passage {
     fn of_cue(cue: &Cue, words: Vec<Word>) -> Self {
-        Passage { start: cue.start, end: cue.end, text: flat(&cue.text), paragraph: cue.paragraph, words }
+        let speaker = cue.speaker.as_deref().map(flat).filter(|name| !name.is_empty());
+        Passage { start: cue.start, end: cue.end, text: flat(&cue.text), paragraph: cue.paragraph, speaker, words }
     }
 
     fn of_segment(segment: &Segment) -> Self {
-        let Segment { start, end, text, words, .. } = segment;
-        Passage { start: *start, end: *end, text: flat(text), paragraph: false, words: words.clone() }
+        let Segment { start, end, text, words, paragraph, .. } = segment;
+        let speaker = segment.speaker.as_deref().map(flat).filter(|name| !name.is_empty());
+        let words = words.clone();
+        Passage { start: *start, end: *end, text: flat(text), paragraph: *paragraph, speaker, words }
     }
 
     fn sanitise(&mut self, previous_end: f64, limit: f64) {
@@ -215,7 +303,7 @@ mod tests {
     }
 
     fn passage(text: &str, words: Vec<Word>) -> Passage {
-        Passage { start: 0.0, end: 10.0, text: text.into(), paragraph: false, words }
+        Passage { start: 0.0, end: 10.0, text: text.into(), paragraph: false, speaker: None, words }
     }
 
     #[test]

@@ -62,6 +62,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
                     end: *end,
                     text: text.to_uppercase(),
                     paragraph: *paragraph,
+                    ..Cue::default()
                 })
                 .collect();
             outcome.cleaned = Some(Cleaned {

@@ -54,7 +54,7 @@ pub fn full() -> Outcome {
     outcome.transcript.segments[0].tokens = vec![1, 2, 3];
     outcome.transcript.segments[0].token_logprobs =
         vec![TokenLogprob { token: " um".into(), logprob: -0.1, bytes: b" um".to_vec() }];
-    let cue = |start, end, text: &str, paragraph| Cue { start, end, text: text.into(), paragraph };
+    let cue = |start, end, text: &str, paragraph| Cue { start, end, text: text.into(), paragraph, ..Cue::default() };
     let cleaned = vec![cue(0.5, 3.0, "What is the capital of France?", false), cue(3.5, 5.0, "Thank you.", true)];
     outcome.cleaned =
         Some(Cleaned { style: Style::Tidy, engine: CleanEngine::Grammar, track: Track::new(Lang::ENGLISH, cleaned) });

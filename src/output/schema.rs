@@ -37,6 +37,10 @@ fn name(value: impl serde::Serialize) -> String {
 fn every_field_is_documented_and_every_documented_field_exists() {
     let mut outcome = samples::full();
     outcome.translated.as_mut().unwrap().cues[1].paragraph = true;
+    outcome.transcript.segments[0].paragraph = true;
+    outcome.transcript.segments[0].speaker = Some("Agent".into());
+    outcome.cleaned.as_mut().unwrap().track.cues[0].speaker = Some("Agent".into());
+    outcome.translated.as_mut().unwrap().cues[0].speaker = Some("Agent".into());
     let mut real = BTreeSet::new();
     paths("", &serde_json::to_value(&outcome).unwrap(), &mut real);
     let documented: BTreeSet<String> = rows("Fields").into_iter().map(|(path, _)| path).collect();

@@ -47,6 +47,8 @@ pub struct Caption {
     pub start_ms: u64,
     /// Milliseconds; after `start_ms`, not after the next caption's `start_ms`.
     pub end_ms: u64,
+    /// Who speaks, where that is known.
+    pub speaker: Option<String>,
     pub(super) lines: Vec<Vec<TimedAtom>>,
 }
 
@@ -60,14 +62,30 @@ impl Caption {
 /// Passages of silence this long are never bridged by a caption, seconds.
 const LONGEST_PAUSE_INSIDE: f64 = 1.0;
 
+/// How a format says who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// `Name: ` in the text, at each change of speaker.
+    InText,
+    /// Beside the text: [`Caption::speaker`].
+    Beside,
+}
+
 /// Lays the chosen text out. `duration` is the recording's length in seconds, where known.
-pub(super) fn captions(chosen: &Chosen, duration: Option<f64>, limits: &SubtitleLimits) -> Vec<Caption> {
+pub(super) fn captions(chosen: &Chosen, duration: Option<f64>, limits: &SubtitleLimits, names: Names) -> Vec<Caption> {
     let limits = limits.sane();
-    let units = units(chosen, limits.columns);
+    let units = units(chosen, limits.columns, names);
     let mut captions: Vec<Caption> = cut(&units, chosen.language, &limits)
         .into_iter()
-        .map(|range| caption(&units[range], chosen.language, &limits))
+        .map(|range| caption(&units[range], chosen, &limits))
         .collect();
+    // Where two speak at once the end of the one may come after the start of the other. The words of one stay as they are.
+    if chosen.has_speakers() {
+        captions.sort_by_key(|caption| caption.start_ms);
+    }
+    if names == Names::InText {
+        name_interrupted(&mut captions);
+    }
     set_times(&mut captions, duration, &limits);
     captions
 }
@@ -87,7 +105,24 @@ impl SubtitleLimits {
     }
 }
 
+/// Who goes on after somebody else spoke in between is named once more, though the line may become too long by it.
+fn name_interrupted(captions: &mut [Caption]) {
+    for at in 1..captions.len() {
+        let (before, after) = captions.split_at_mut(at);
+        let (before, caption) = (&before[at - 1], &mut after[0]);
+        let Some(name) = caption.speaker.clone().filter(|_| caption.speaker != before.speaker) else { continue };
+        if let Some(first) = caption.lines.first_mut().and_then(|line| line.first_mut()) {
+            let label = format!("{name}:");
+            if !first.atom.text.starts_with(&label) {
+                first.atom.text = format!("{label} {}", first.atom.text);
+            }
+        }
+    }
+}
+
 struct Unit {
+    /// Index of its passage.
+    passage: usize,
     timed: TimedAtom,
     width: usize,
     starts: Start,
@@ -100,10 +135,14 @@ enum Start {
     Paragraph,
 }
 
-fn units(chosen: &Chosen, columns: usize) -> Vec<Unit> {
+fn units(chosen: &Chosen, columns: usize, names: Names) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
-    for passage in &chosen.passages {
-        for (i, mut timed) in passage.timed_atoms(columns).into_iter().enumerate() {
+    for (at, (passage, begins)) in chosen.turns().enumerate() {
+        let mut atoms = passage.timed_atoms(columns);
+        if let (Some(name), Some(first)) = (begins.filter(|_| names == Names::InText), atoms.first_mut()) {
+            name_first(first, name);
+        }
+        for (i, mut timed) in atoms.into_iter().enumerate() {
             let starts = match (i, passage.paragraph) {
                 (0, true) => Start::Paragraph,
                 (0, false) => Start::Passage,
@@ -112,10 +151,15 @@ fn units(chosen: &Chosen, columns: usize) -> Vec<Unit> {
             if let (0, Some(last)) = (i, units.last()) {
                 timed.atom.space_before = !joins_unspaced(&last.timed.atom.text, &timed.atom.text);
             }
-            units.push(Unit { width: width(&timed.atom.text), timed, starts });
+            units.push(Unit { passage: at, width: width(&timed.atom.text), timed, starts });
         }
     }
     units
+}
+
+/// The name and the first word are one atom: they are never on two captions, and the layout knows how long they are.
+fn name_first(first: &mut TimedAtom, name: &str) {
+    first.atom.text = format!("{name}: {}", first.atom.text);
 }
 
 /// Ranges of units, one a caption.
@@ -244,17 +288,19 @@ fn display_cost(units: &[Unit], range: std::ops::Range<usize>, columns: usize, l
     1.0 + too_fast + too_short + too_long + orphan
 }
 
-fn caption(units: &[Unit], language: Option<Lang>, limits: &SubtitleLimits) -> Caption {
+fn caption(units: &[Unit], chosen: &Chosen, limits: &SubtitleLimits) -> Caption {
     let atoms: Vec<&Atom> = units.iter().map(|unit| &unit.timed.atom).collect();
     let mut lines = Vec::new();
     let mut from = 0;
-    for end in line_ends(&atoms, language, limits) {
+    for end in line_ends(&atoms, chosen.language, limits) {
         lines.push(units[from..end].iter().map(|unit| unit.timed.clone()).collect());
         from = end;
     }
     let ms = |seconds: f64| (seconds * 1000.0).round() as u64;
     let start_ms = units.first().map_or(0, |unit| ms(unit.timed.start));
-    Caption { start_ms, end_ms: units.last().map_or(start_ms, |unit| ms(unit.timed.end)), lines }
+    // A caption never runs across a change of speaker: a paragraph starts there.
+    let speaker = units.first().and_then(|unit| chosen.passages[unit.passage].speaker.clone());
+    Caption { start_ms, end_ms: units.last().map_or(start_ms, |unit| ms(unit.timed.end)), speaker, lines }
 }
 
 /// Where each line ends: as few lines as hold the text, about equally long, broken at clauses.
@@ -319,7 +365,12 @@ mod tests {
     use crate::outcome::Outcome;
 
     fn shown(outcome: &Outcome) -> Vec<String> {
-        let captions = captions(&choose(outcome, TextChoice::Raw), outcome.source.duration, &SubtitleLimits::default());
+        let captions = captions(
+            &choose(outcome, TextChoice::Raw),
+            outcome.source.duration,
+            &SubtitleLimits::default(),
+            Names::InText,
+        );
         captions.iter().map(|caption| caption.lines().collect::<Vec<_>>().join(" / ")).collect()
     }
 
@@ -378,7 +429,7 @@ mod tests {
             .collect();
         outcome.transcript.segments[0].words = samples::words(&starts);
         let chosen = choose(&outcome, TextChoice::Raw);
-        let captions = captions(&chosen, Some(60.0), &SubtitleLimits::default());
+        let captions = captions(&chosen, Some(60.0), &SubtitleLimits::default(), Names::InText);
         let last = captions.last().unwrap();
         assert_eq!((last.lines().collect::<Vec<_>>(), last.start_ms), (vec!["Fifteen sixteen.".to_owned()], 54_000));
     }

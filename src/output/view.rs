@@ -1,7 +1,8 @@
 //! What a person reads in a terminal: every text, the decision, the answer, and where the time went.
 
+use super::TextChoice;
 use super::atoms::{atoms, width};
-use super::document::{clock, percent, printable, title};
+use super::document::{clock, percent, printable, title, words};
 use crate::outcome::{Action, CleanEngine, DecidedBy, Finish, Intent, Outcome, Reply, Style, Timings};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
@@ -23,13 +24,13 @@ const LABELS: usize = 10;
 pub fn render_text_view(outcome: &Outcome, columns: usize, color: Color) -> String {
     let mut view = View { out: String::new(), columns: columns.max(30), color };
     view.heading(outcome);
-    let raw = outcome.transcript.text();
+    let raw = words(outcome, TextChoice::Raw);
     view.entry("Raw", if raw.trim().is_empty() { "(no speech)" } else { &raw }, None);
     if let Some(cleaned) = &outcome.cleaned {
-        view.entry("Cleaned", &cleaned.track.text, Some(&how_cleaned(cleaned.style, cleaned.engine)));
+        view.entry("Cleaned", &words(outcome, TextChoice::Cleaned), Some(&how_cleaned(cleaned.style, cleaned.engine)));
     }
     if let Some(translated) = &outcome.translated {
-        view.entry(&translated.language.title(), &translated.text, None);
+        view.entry(&translated.language.title(), &words(outcome, TextChoice::Translated), None);
     }
     if let Some(intent) = &outcome.intent {
         view.entry("Intent", &decision(intent), Some(&alternatives(intent)));

@@ -2,7 +2,7 @@
 
 use super::notes::ms;
 use super::{Event, Run};
-use crate::audio::{self, AudioError, Input};
+use crate::audio::{self, AudioError, DecodeSettings, Input};
 use crate::error::Error;
 use crate::speech::Utterance;
 use crate::speech::queue::Lane;
@@ -69,6 +69,12 @@ impl Counted {
     }
 }
 
+/// What is decoded, and how.
+pub(super) struct Recording {
+    pub input: Input,
+    pub settings: DecodeSettings,
+}
+
 pub(super) struct Decoded {
     pub format: String,
     pub seconds: f64,
@@ -87,11 +93,10 @@ impl Decoded {
 /// Bytes to utterances on a blocking thread. A full channel holds the decoder back, so memory stays bounded.
 pub(super) async fn decode(
     run: Run<'_>,
-    input: Input,
+    Recording { input, settings }: Recording,
     utterances: mpsc::Sender<Utterance>,
     count: Count,
 ) -> Result<Decoded, Error> {
-    let settings = run.engine.decode_settings();
     let mut segmenter = Segmenter::new(run.engine.cutting(run.plan));
     let cancel = run.cancel.clone();
     let (opened_in, opened) = tokio::sync::oneshot::channel();

@@ -1,7 +1,7 @@
 //! Utterances to text, in order, with every recogniser busy.
 
 use super::decode::Counted;
-use super::notes::Notes;
+use super::notes::{Notes, add_ms};
 use super::write::Spoken;
 use super::{Event, Run};
 use crate::audio::SPEECH_RATE;
@@ -206,7 +206,7 @@ impl Heard<'_> {
     }
 
     fn end(self, notes: &Notes) -> Transcript {
-        notes.time(|timings| timings.recognize_ms = Some(self.busy.busy.as_secs_f64() * 1000.0));
+        notes.time(|timings| add_ms(&mut timings.recognize_ms, self.busy.busy.as_secs_f64() * 1000.0));
         self.transcript
     }
 }

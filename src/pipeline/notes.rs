@@ -39,3 +39,8 @@ impl Notes {
 pub(super) fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
+
+/// Adds to a stage's time: with channels told apart it runs once for each.
+pub(super) fn add_ms(time: &mut Option<f64>, ms: f64) {
+    *time = Some(time.unwrap_or_default() + ms);
+}

@@ -1,6 +1,6 @@
 //! Recognised text to clean and translated text, utterance by utterance, while later ones are being recognised.
 
-use super::notes::{Notes, ms};
+use super::notes::{Notes, add_ms, ms};
 use super::{Event, Run, Written};
 use crate::language::Lang;
 use crate::outcome::{CleanEngine, Cleaned, Cue, Style, Track, Warning, WarningCode};
@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// The text of one utterance on its way to cleanup.
+#[derive(Clone)]
 pub(super) struct Spoken {
     /// First sample of the utterance; `None` for text that was never spoken to us.
     pub utterance: Option<u64>,
@@ -47,8 +48,12 @@ pub(super) async fn write(
     let Some(lang) = text.lang else { return (None, None) };
     let style = run.plan.clean;
     notes.time(|timings| {
-        timings.clean_ms = (style != Style::Verbatim).then_some(writer.clean_ms);
-        timings.translate_ms = run.plan.translate.is_some().then_some(writer.translate_ms);
+        if style != Style::Verbatim {
+            add_ms(&mut timings.clean_ms, writer.clean_ms);
+        }
+        if run.plan.translate.is_some() {
+            add_ms(&mut timings.translate_ms, writer.translate_ms);
+        }
     });
     let translated = run.plan.translate.filter(|_| text.any_translated).map(|to| Track::new(to, text.translated));
     (Some(Cleaned { style, engine: text.engine, track: Track::new(lang, text.cleaned) }), translated)
@@ -177,12 +182,18 @@ fn note(run: Run<'_>, notes: &Notes, warnings: impl IntoIterator<Item = Warning>
 }
 
 fn as_recognised(segments: &[Segment]) -> Vec<Cue> {
-    let cue = |s: &Segment| Cue { start: s.start, end: s.end, text: s.text.clone(), paragraph: false };
+    let cue = |s: &Segment| Cue {
+        start: s.start,
+        end: s.end,
+        text: s.text.clone(),
+        paragraph: s.paragraph,
+        speaker: s.speaker.clone(),
+    };
     segments.iter().map(cue).collect()
 }
 
 /// The engine that says least in favour of the whole text.
-fn weaker(a: CleanEngine, b: CleanEngine) -> CleanEngine {
+pub(super) fn weaker(a: CleanEngine, b: CleanEngine) -> CleanEngine {
     let rank = |engine| match engine {
         CleanEngine::None => 0,
         CleanEngine::Grammar => 1,

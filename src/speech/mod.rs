@@ -192,6 +192,12 @@ pub struct Segment {
     /// The tokens in `tokens`, spelled and with their probabilities, when asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub token_logprobs: Vec<TokenLogprob>,
+    /// Who speaks, where that is known: a channel's label, or what a transcript said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<String>,
+    /// Whether a paragraph of a text that was there already starts here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paragraph: bool,
 }
 
 /// A token of the text and how sure the model was of it.
@@ -210,7 +216,7 @@ pub struct TokenLogprob {
 pub struct Transcript {
     /// Language spoken, as given or as heard; `None` when nothing was said.
     pub language: Option<Lang>,
-    /// In order of time, no overlaps.
+    /// In order of their starts. They overlap only where several channels or speakers do.
     pub segments: Vec<Segment>,
 }
 
@@ -222,8 +228,8 @@ impl Transcript {
         texts.join(separator)
     }
 
-    /// Where the last segment ends, seconds; 0 when there is none.
+    /// Where the text ends, seconds; 0 when there is none.
     pub fn end(&self) -> f64 {
-        self.segments.last().map_or(0.0, |segment| segment.end)
+        self.segments.iter().map(|segment| segment.end).fold(0.0, f64::max)
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn segments(context: &WhisperContext, heard: &Hypothesis, clock: &Clo
                 no_speech: heard.no_speech,
                 temperature: heard.temperature,
                 token_logprobs: run.iter().map(|token| spelled(context, token)).collect(),
+                ..Segment::default()
             });
         }
         run.clear();

@@ -25,7 +25,7 @@ fn cleaner(base_url: &str, timeout: Duration) -> Cleaner {
 }
 
 fn cues(text: &str) -> Vec<Cue> {
-    vec![Cue { start: 0.0, end: 1.0, text: text.to_owned(), paragraph: false }]
+    vec![Cue { start: 0.0, end: 1.0, text: text.to_owned(), ..Cue::default() }]
 }
 
 fn request(cues: &[Cue], style: Style) -> CleanRequest<'_> {

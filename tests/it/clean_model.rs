@@ -33,7 +33,7 @@ fn cleaner(base_url: &str) -> Cleaner {
 }
 
 async fn clean(cleaner: &Cleaner, text: &str, lang: &str, style: Style) -> (String, CleanEngine) {
-    let cues = [Cue { start: 0.0, end: 1.0, text: text.to_owned(), paragraph: false }];
+    let cues = [Cue { start: 0.0, end: 1.0, text: text.to_owned(), ..Cue::default() }];
     let lang = lang.parse().expect("a language");
     let request = CleanRequest { cues: &cues, lang, style, before: None, more_follows: MoreFollows::No };
     let (cleaned, warnings) = cleaner.clean(&request, &CancellationToken::new()).await;
@@ -100,7 +100,13 @@ async fn long_text_without_marks_keeps_words_and_times() {
     let cleaner = cleaner(&llama.base_url);
     let sentence = "we went to the market and bought some apples then it began to rain so we ran home";
     let cues: Vec<Cue> = (0..9)
-        .map(|at| Cue { start: f64::from(at), end: f64::from(at) + 0.9, text: sentence.to_owned(), paragraph: at == 5 })
+        .map(|at| Cue {
+            start: f64::from(at),
+            end: f64::from(at) + 0.9,
+            text: sentence.to_owned(),
+            paragraph: at == 5,
+            ..Cue::default()
+        })
         .collect();
     let request = CleanRequest {
         cues: &cues,

@@ -21,7 +21,7 @@ fn translator(base_url: &str) -> Translator {
 }
 
 fn cue(start: f64, text: &str) -> Cue {
-    Cue { start, end: start + 1.0, text: text.to_owned(), paragraph: false }
+    Cue { start, end: start + 1.0, text: text.to_owned(), ..Cue::default() }
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ async fn subtitles_are_translated_with_their_times() {
     let cues: Vec<Cue> = ["Good morning, everybody.", "Where is the station?", "The meeting is at 10:30."]
         .into_iter()
         .zip(0..)
-        .map(|(text, at)| Cue { start: f64::from(at), end: f64::from(at) + 1.0, text: text.into(), paragraph: false })
+        .map(|(text, at)| Cue { start: f64::from(at), end: f64::from(at) + 1.0, text: text.into(), ..Cue::default() })
         .collect();
     let spanish = "es".parse().expect("a language");
     let cancel = CancellationToken::new();

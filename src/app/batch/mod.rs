@@ -18,6 +18,7 @@ mod one;
 mod outputs;
 mod progress;
 mod record;
+mod report;
 mod run;
 mod then;
 mod walk;
@@ -26,7 +27,7 @@ mod watch;
 
 pub use record::Text;
 
-use super::session::{Overrides, plan_overrides};
+use super::session::{Overrides, channel_overrides, plan_overrides};
 use super::{Override, interrupt};
 use crate::cli::{BatchArgs, Global};
 use crate::config::{Config, Loaded};
@@ -53,6 +54,7 @@ use wanted::Wanted;
 /// The command's own flags as configuration. A folder is transcribed: nobody answers unless that is asked for.
 pub(super) fn overrides(args: &BatchArgs) -> Vec<Override> {
     let mut set = Overrides(plan_overrides(&args.plan));
+    set.0.extend(channel_overrides(&args.channels));
     if args.plan.route.is_none() {
         let (route, flag) = if args.intent { ("intent", "--intent") } else { ("text", "batch") };
         set.text("intent.route", flag, Some(route.to_owned()));
@@ -249,7 +251,12 @@ impl Batch {
     }
 
     /// Writes the report and the search page over everything that is known of the folder.
-    async fn report(&self, _shop: &Shop) {}
+    async fn report(&self, shop: &Shop) {
+        match report::write(&shop.manifest, &self.selection.root, self.progress.speed()).await {
+            Ok(notes) => notes.iter().for_each(|note| self.progress.line(note)),
+            Err(error) => self.progress.error(&format!("bestbox: the report is not complete: {error}")),
+        }
+    }
 
     /// What a person wants to know at the end.
     async fn finish(&self, shop: &Shop, walked: &Walked, tally: &Tally, begun: Instant) {

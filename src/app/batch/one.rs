@@ -526,10 +526,9 @@ impl Shop {
 
 /// A transcript that is there already.
 async fn run_transcript(run: Run<'_>, file: &Path, name: &str) -> Result<Outcome, Error> {
-    let path = file.to_owned();
-    let read = tokio::task::spawn_blocking(move || inputs::read(&path)).await;
+    let (path, language) = (file.to_owned(), run.plan.language);
+    let read = tokio::task::spawn_blocking(move || inputs::read(&path, language)).await;
     let given = read.map_err(|panic| Error::Usage(format!("reading it failed unexpectedly: {panic}")))??;
-    let Some(given) = given else { return Err(Error::Usage("it is not a transcript of a known form".into())) };
     if let Some(heard) = run.heard {
         heard();
     }

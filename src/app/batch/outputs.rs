@@ -195,7 +195,7 @@ async fn blocking(work: impl FnOnce() -> Result<(), WriteError> + Send + 'static
 }
 
 /// Puts `content` in the place of `target` in one step, through a file in `scratch`.
-fn replace(scratch: &Path, target: &Path, content: &[u8]) -> Result<(), WriteError> {
+pub(super) fn replace(scratch: &Path, target: &Path, content: &[u8]) -> Result<(), WriteError> {
     let failed = |source| WriteError::Io { path: target.to_owned(), source };
     let folder = folder_of(target);
     fs::create_dir_all(folder).map_err(failed)?;

@@ -3,6 +3,7 @@
 //! Links to folders are followed, and no folder is visited twice by whatever names, so loops end. What bestbox itself
 //! wrote is never taken up: not OUT, not the outputs of this or of another batch, no report.
 
+use super::inputs;
 use super::record::{Failure, Kind, Reason, RelativePath};
 use crate::audio;
 use crate::cli::{SelectArgs, TakeUp};
@@ -249,6 +250,9 @@ impl Selection {
         let kind = if AUDIO.contains(&extension) {
             Kind::Audio
         } else if TRANSCRIPTS.contains(&extension) {
+            if !named && extension.starts_with("json") && inputs::is_foreign(file) {
+                return None;
+            }
             Kind::Transcript
         } else if named {
             return Some(Kind::Audio);

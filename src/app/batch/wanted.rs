@@ -7,7 +7,7 @@ use crate::cli::BatchArgs;
 use crate::config::Config;
 use crate::error::Error;
 use crate::models::{self, Store};
-use crate::outcome::{Plan, Route, Style, Tier};
+use crate::outcome::{ChannelUse, Plan, Route, Style, Tier};
 use crate::output::{Format, RenderSettings, TextChoice};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -64,10 +64,12 @@ impl Wanted {
         let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
         let shape = json!({ "formats": names, "texts": texts, "output": config.output }).to_string();
         let (speech, text) = (speech_settings(&plan, config), text_settings(&plan, config)?);
+        // Names stand in the outcome, and change nothing of what is recognised.
+        let labels = (plan.channels == ChannelUse::Split).then_some(&plan.speakers);
         Ok(Wanted {
             speech: hash(&speech),
-            full: hash(&json!([speech, text])),
-            text: hash(&text),
+            full: hash(&json!([speech, text, labels])),
+            text: hash(&json!([text, format!("{:?}", plan.language)])),
             plan,
             formats,
             texts,
@@ -117,6 +119,7 @@ fn speech_settings(plan: &Plan, config: &Config) -> Value {
         "prompt": plan.prompt,
         "vocabulary": plan.vocabulary,
         "temperature": plan.temperature,
+        "channels": plan.channels,
         "max_utterance_seconds": speech.max_utterance_seconds,
         "vad_threshold": speech.vad_threshold,
         "limits": [audio.max_seconds, audio.max_decoded_bytes as f64],
@@ -219,6 +222,18 @@ mod tests {
         let verbatim = wanted(&[], &other).unwrap();
         assert_ne!(verbatim.full, base.full);
         assert_eq!(verbatim.speech, base.speech, "another cleanup needs no recognition");
+        let speech = |channels, speakers: &[&str]| {
+            let mut other = config.clone();
+            other.speech.channels = channels;
+            other.speech.speakers = speakers.iter().map(|name| (*name).to_owned()).collect();
+            let wanted = wanted(&[], &other).unwrap();
+            (wanted.full, wanted.speech)
+        };
+        let (ann, split) = (speech(ChannelUse::Split, &["Ann"]), speech(ChannelUse::Split, &[]));
+        assert_ne!(split.1, base.speech);
+        assert_eq!(ann.1, split.1, "other names need no recognition");
+        assert_ne!(ann.0, split.0);
+        assert_eq!(speech(ChannelUse::Average, &["Ann"]).0, base.full, "names of nobody");
         other.speech.model = "small-q8_0".into();
         assert_ne!(wanted(&[], &other).unwrap().speech, base.speech);
     }

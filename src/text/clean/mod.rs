@@ -270,7 +270,7 @@ mod tests {
 
     async fn ruled(texts: &[&str], before: Option<&str>, more_follows: MoreFollows) -> Cleaned {
         let cues: Vec<Cue> =
-            texts.iter().map(|text| Cue { start: 0.0, end: 1.0, text: (*text).to_owned(), paragraph: false }).collect();
+            texts.iter().map(|text| Cue { start: 0.0, end: 1.0, text: (*text).to_owned(), ..Cue::default() }).collect();
         let cleaner = Cleaner::new(None, CleanSettings::default());
         let request = CleanRequest { cues: &cues, lang: Lang::ENGLISH, style: Style::Tidy, before, more_follows };
         let (cleaned, warnings) = cleaner.clean(&request, &CancellationToken::new()).await;

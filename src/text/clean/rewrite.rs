@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn rewritten_words_go_back_to_their_cues() {
-        let cue = |text: &str| Cue { start: 0.0, end: 1.0, text: text.into(), paragraph: false };
+        let cue = |text: &str| Cue { start: 0.0, end: 1.0, text: text.into(), ..Cue::default() };
         let group = parse_cues(&[cue("so the meeting is not on monday"), cue("it's like on tuesday at three")]);
         let units = onto_cues(&group, "The meeting is not on Monday. It is on Tuesday at three.");
         let of = |cue| units.iter().filter(|u| u.cue == cue).map(|u| u.core.as_str()).collect::<Vec<_>>().join(" ");

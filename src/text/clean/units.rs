@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn cues_join_without_space_in_chinese_only() {
-        let cue = |text: &str, paragraph| Cue { start: 0.0, end: 1.0, text: text.into(), paragraph };
+        let cue = |text: &str, paragraph| Cue { start: 0.0, end: 1.0, text: text.into(), paragraph, ..Cue::default() };
         assert_eq!(join(&parse_cues(&[cue("你好", false), cue("世界", false)])), "你好世界");
         assert_eq!(join(&parse_cues(&[cue("one", false), cue("two", false), cue("three", true)])), "one two\n\nthree");
     }

@@ -278,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn same_language_and_no_model() {
-        let cues = [Cue { start: 0.0, end: 1.0, text: "Hallo.".into(), paragraph: false }];
+        let cues = [Cue { start: 0.0, end: 1.0, text: "Hallo.".into(), ..Cue::default() }];
         let none = Translator::new(None, TranslateSettings::default());
         let cancel = CancellationToken::new();
         let german = "de".parse().unwrap();

@@ -145,6 +145,12 @@ impl Manifest {
         self.owner.release(&self.db, key).await
     }
 
+    /// A value that is remembered from run to run.
+    pub async fn remembered(&self, key: &str) -> Result<Option<String>, ManifestError> {
+        let sql = "SELECT value FROM meta WHERE key = ?";
+        Ok(sqlx::query_scalar(sql).bind(key).fetch_optional(&self.db).await?)
+    }
+
     /// Keeps a value for later runs: see [`look`].
     pub async fn remember(&self, key: &str, value: &str) -> Result<(), ManifestError> {
         let sql = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";

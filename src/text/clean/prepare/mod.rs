@@ -24,7 +24,8 @@ pub fn prepare(settings: &CleanSettings, segments: &[Segment], lang: Lang, vocab
             start: segment.start,
             end: segment.end,
             text: segment.text.trim().to_owned(),
-            paragraph: false,
+            paragraph: segment.paragraph,
+            speaker: segment.speaker.clone(),
         })
         .collect();
     let before = parse_cues(&given);
