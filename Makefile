@@ -1,7 +1,7 @@
 # `make` lists what there is. Every step does only what is still missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-long portable bench bench-serve fmt lint doc clean
+.PHONY: help setup setup-dev demo test test-long portable bench bench-serve bench-batch fmt lint doc clean
 SHELL := /bin/bash
 
 # Models, llama-server and logs: the folder that bestbox itself uses.
@@ -14,6 +14,7 @@ FEATURES ?=
 # Arguments for `bestbox bench`.
 BENCH ?=
 SERVE_BENCH ?=
+BATCH_BENCH ?=
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -48,6 +49,11 @@ bench-serve: setup ## 64 clients for 2 minutes against the service (SERVE_BENCH=
 bench: setup ## measure speed and accuracy on this machine, beside its peers (BENCH="..." for arguments)
 	@bench/setup-peers >/dev/null
 	target/release/bestbox bench $(BENCH)
+
+bench-batch: setup ## a folder through bestbox batch, whisper-cli and faster-whisper (BATCH_BENCH="--files 6" for arguments)
+	@bench/setup-peers faster-whisper >/dev/null
+	@bench/setup-whisper-cli >/dev/null
+	python3 bench/batch.py $(BATCH_BENCH)
 
 fmt: ## format the code
 	cargo fmt

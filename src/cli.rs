@@ -422,4 +422,8 @@ pub struct BenchArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// Measure nothing: word errors of the texts in FILE, as JSON lines. Each of its lines is a JSON object with
+    /// `reference`, `hypothesis` and `language` (a code)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["parts", "json"])]
+    pub wer: Option<PathBuf>,
 }

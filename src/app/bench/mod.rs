@@ -6,6 +6,7 @@ mod memory;
 mod peer;
 mod speech;
 mod text;
+mod texts;
 
 use super::progress::Progress;
 use crate::cli::{BenchArgs, BenchPart, Global};
@@ -39,6 +40,9 @@ struct Bench<'a> {
 
 /// Runs the parts asked for, all of them by default, and prints a table.
 pub(super) async fn run(loaded: Loaded, global: Global, args: BenchArgs) -> Result<(), Error> {
+    if let Some(file) = &args.wer {
+        return texts::run(file);
+    }
     let progress = Progress::new(&global);
     let bench = Bench { loaded: &loaded, args: &args, progress: &progress };
     let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
