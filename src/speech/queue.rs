@@ -191,6 +191,11 @@ impl<T> Callers<T> {
             of.received += more;
         }
         self.in_work -= 1;
+        self.forget_when_idle();
+    }
+
+    /// With nobody to be compared with, what callers had counts for nothing.
+    fn forget_when_idle(&mut self) {
         if self.waiting == 0 && self.in_work == 0 {
             self.of.clear();
             self.now = 0.0;
@@ -205,6 +210,7 @@ impl<T> Callers<T> {
             self.of.remove(&place.ticket.caller);
         }
         self.waiting -= 1;
+        self.forget_when_idle();
         Some(waiting.item)
     }
 }
@@ -291,6 +297,17 @@ mod tests {
         let rest: Vec<i32> = (0..3).map(|_| serve(&mut queue).1).collect();
         assert_eq!(rest, [0, 2, 4]);
         assert!(queue.pop().is_none());
+    }
+
+    #[test]
+    fn nobody_is_remembered_when_the_last_who_waited_gave_up() {
+        let mut queue = FairQueue::new();
+        fill(&mut queue, short(0), 1.0, 0..2);
+        let place = queue.push(short(0), 1.0, 2);
+        serve(&mut queue);
+        serve(&mut queue);
+        assert_eq!(queue.remove(place), Some(2));
+        assert!(queue.lanes.iter().all(|lane| lane.of.is_empty()));
     }
 
     proptest! {
