@@ -155,6 +155,8 @@ fn silent_and_surplus_connections_are_ended() {
     assert!(kept.ends(), "an idle connection is kept for too long");
     let huge = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(200_000));
     assert_eq!(ask(&service, huge.as_bytes()).status, 431);
+    // One service at a time: the next one would wait for it.
+    drop(service);
     let service = bare().set("serve.header_timeout_seconds=60").set("serve.max_connections=6").start();
     let crowd: Vec<Socket> = (0..6).map(|_| Socket::open(&service, 5)).collect();
     eventually(30, "a connection too many is turned away", || {
