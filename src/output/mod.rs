@@ -23,6 +23,7 @@ mod schema;
 
 pub use passages::{TimedText, timed_texts};
 pub use sink::{Delivered, Destination, Existing, Inputs, OutputError, Sink};
+pub(crate) use sink::{sync_folder, temporary};
 pub use subtitles::{Caption, SubtitleLimits};
 pub use view::{Color, render_text_view};
 

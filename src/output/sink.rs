@@ -322,7 +322,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// A file without its name yet; gone when dropped.
-fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+pub(crate) fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".bestbox-").suffix(".part");
     #[cfg(unix)]
@@ -338,7 +338,7 @@ fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 /// A rename lasts once its folder is on the disk. Where folders cannot be synced (some network file systems), the
 /// file itself is safe and the rename merely later.
-fn sync_folder(folder: &Path) {
+pub(crate) fn sync_folder(folder: &Path) {
     #[cfg(unix)]
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();

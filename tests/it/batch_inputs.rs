@@ -74,9 +74,14 @@ fn every_kind_of_transcript_keeps_its_times() {
             let words: String = text.chars().filter(|c| c.is_alphanumeric() || *c == ' ').collect();
             assert_eq!((*start, *end, words.as_str()), (from, to, said), "{name}");
         }
-        assert!(outcome.cleaned.as_ref().is_some_and(|cleaned| cleaned.track.text.ends_with('.')), "{name}");
+        assert!(
+            outcome.cleaned.as_ref().is_some_and(|cleaned| cleaned.track.text.ends_with(['.', '!', '?'])),
+            "{name}: {:?} {}",
+            outcome.cleaned,
+            ran.err
+        );
         assert_eq!(outcome.transcript.language.map(|lang| lang.code()), Some("en"), "{name}");
-        assert!(outcome.intent.is_some(), "{name}");
+        assert!(outcome.intent.is_some(), "{name}: {}", ran.err);
         let duration = if name == "verbose.json" { 8.0 } else { 7.0 };
         assert_eq!(outcome.source.duration, Some(duration), "{name}");
         let srt = fs::read_to_string(folder.path("out").join(name).with_extension("srt")).expect("subtitles");

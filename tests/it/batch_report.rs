@@ -3,10 +3,10 @@
 //! policy, errors, names that become markup).
 
 use crate::batch_support::{Folder, tone};
+use crate::support::cli::chromium;
 use crate::support::llama::cache;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 /// A name that would be markup, an instruction to a shell, and two lines, if anybody took it for more than a name.
@@ -55,13 +55,4 @@ fn the_report_and_the_search_page_work_as_files() {
 
 fn read(folder: &Folder, name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(folder.path("out").join(name)).expect(name)).expect("JSON")
-}
-
-/// The browser of the system.
-fn chromium() -> PathBuf {
-    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name))).find(|p| p.exists());
-    std::env::var_os("CHROMIUM").map(PathBuf::from).or(found).expect("Chromium is missing: run make setup")
 }

@@ -1,6 +1,7 @@
 //! The web page and the documentation in headless Chromium: a real upload, a recording from a fake microphone, the
 //! keyboard, small and dark screens, and what must not happen (foreign requests, violations of the policy, errors).
 
+use super::support::cli::chromium;
 use super::support::llama::cache;
 use super::support::serve::{Served, serve};
 use serde_json::json;
@@ -90,13 +91,4 @@ fn said(clip: &str) -> Vec<String> {
     let table = std::fs::read_to_string(Path::new(SAMPLES).join("transcription.tsv")).expect("a table");
     let line = table.lines().find_map(|line| line.strip_prefix(clip)).expect("the clip");
     line.split_whitespace().map(str::to_owned).collect()
-}
-
-/// The browser of the system.
-fn chromium() -> PathBuf {
-    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name))).find(|p| p.exists());
-    std::env::var_os("CHROMIUM").map(PathBuf::from).or(found).expect("Chromium is missing: run make setup")
 }

@@ -5,7 +5,7 @@ use super::names::{Base, folder_of, variants};
 use super::record::{Failure, OutputFile, Reason, RelativePath};
 use super::wanted::{Wanted, hex};
 use crate::outcome::Outcome;
-use crate::output::{Format, render};
+use crate::output::{self, Format, render};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -216,35 +216,15 @@ pub(super) fn replace(scratch: &Path, target: &Path, content: &[u8]) -> Result<(
         }
         Err(error) => return Err(failed(error.error)),
     }
-    sync_folder(folder);
+    output::sync_folder(folder);
     Ok(())
 }
 
 fn write_into(folder: &Path, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".bestbox-").suffix(".part");
-    #[cfg(unix)]
-    let shareable = {
-        use std::os::unix::fs::PermissionsExt;
-        // As any new file would be: the process's umask takes its part off. (Temporary files are private otherwise.)
-        fs::Permissions::from_mode(0o666)
-    };
-    #[cfg(unix)]
-    builder.permissions(shareable);
-    let mut file = builder.tempfile_in(folder)?;
+    let mut file = output::temporary(folder)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
-}
-
-/// A rename lasts once its folder is on the disk; where folders cannot be synced it is merely later.
-fn sync_folder(folder: &Path) {
-    #[cfg(unix)]
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
-    #[cfg(not(unix))]
-    let _ = folder;
 }
 
 /// SHA-256 of a file; none when it is gone, or no file.

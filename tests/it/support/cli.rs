@@ -123,3 +123,12 @@ impl Cli {
         look(Ran::of(output))
     }
 }
+
+/// The browser of the system.
+pub fn chromium() -> PathBuf {
+    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name))).find(|p| p.exists());
+    std::env::var_os("CHROMIUM").map(PathBuf::from).or(found).expect("Chromium is missing: run make setup")
+}
