@@ -198,7 +198,6 @@ async fn blocking(work: impl FnOnce() -> Result<(), WriteError> + Send + 'static
 pub(super) fn replace(scratch: &Path, target: &Path, content: &[u8]) -> Result<(), WriteError> {
     let failed = |source| WriteError::Io { path: target.to_owned(), source };
     let folder = folder_of(target);
-    fs::create_dir_all(folder).map_err(failed)?;
     if fs::symlink_metadata(target).is_ok_and(|found| found.is_dir()) {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
     }
@@ -207,7 +206,10 @@ pub(super) fn replace(scratch: &Path, target: &Path, content: &[u8]) -> Result<(
     {
         return Ok(());
     }
+    // Before any folder is made: where OUT was taken away (a network folder), this fails, and nothing is left in the bare
+    // place that it will be mounted on again.
     let temporary = write_into(scratch, content).map_err(failed)?;
+    fs::create_dir_all(folder).map_err(failed)?;
     match temporary.persist(target) {
         Ok(_) => {}
         // A folder of OUT on another disk.
@@ -249,5 +251,25 @@ pub(super) fn content_of(path: &Path, cancel: &CancellationToken) -> io::Result<
         if cancel.is_cancelled() {
             return Err(io::ErrorKind::Interrupted.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OUT may be taken away while something is on its way to it.
+    #[test]
+    fn nothing_is_left_where_out_was() {
+        let place = tempfile::tempdir().unwrap();
+        let (out, away) = (place.path().join("out"), place.path().join("away"));
+        let (scratch, target) = (out.join("scratch"), out.join("sub/talk.txt"));
+        fs::create_dir_all(&scratch).unwrap();
+        replace(&scratch, &target, b"one").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"one");
+        fs::rename(&out, &away).unwrap();
+        assert!(matches!(replace(&scratch, &target, b"two"), Err(WriteError::Io { .. })));
+        assert!(!out.exists());
+        assert_eq!(fs::read(away.join("sub/talk.txt")).unwrap(), b"one");
     }
 }
