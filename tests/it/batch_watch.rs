@@ -70,6 +70,8 @@ fn a_folder_may_go_away_and_come_back() {
     fs::rename(folder.input(), &away).unwrap();
     std::thread::sleep(Duration::from_millis(6000));
     assert!(child.try_wait().unwrap().is_none(), "it waits");
+    let left: Vec<_> = walkdir::WalkDir::new(folder.input()).into_iter().flatten().collect();
+    assert!(left.is_empty(), "made in the empty place: {left:?}");
     fs::copy(away.join("one.wav"), away.join("two.wav")).unwrap();
     fs::rename(&away, folder.input()).unwrap();
     appears(&folder.input().join("two.txt"), &mut child);

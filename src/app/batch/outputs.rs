@@ -206,10 +206,12 @@ pub(super) fn replace(scratch: &Path, target: &Path, content: &[u8]) -> Result<(
     {
         return Ok(());
     }
-    // Before any folder is made: where OUT was taken away (a network folder), this fails, and nothing is left in the bare
-    // place that it will be mounted on again.
     let temporary = write_into(scratch, content).map_err(failed)?;
-    fs::create_dir_all(folder).map_err(failed)?;
+    // Where OUT was taken away meanwhile (a network folder), nothing is made in the bare place that it will be mounted on
+    // again: the folder for scratch files stands in OUT for as long as OUT is there.
+    if !folder.is_dir() && scratch.is_dir() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
     match temporary.persist(target) {
         Ok(_) => {}
         // A folder of OUT on another disk.
