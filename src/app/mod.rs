@@ -2,6 +2,7 @@
 
 mod bench;
 mod config;
+pub mod dictate;
 mod doctor;
 mod interrupt;
 mod keys;
