@@ -8,6 +8,8 @@
 //! One owner task holds all state; everybody else has a [`Controller`].
 
 pub mod control;
+pub mod feedback;
+pub mod hotkey;
 pub mod machine;
 
 pub use control::{Control, Controller, Event, Order, Status};

@@ -75,7 +75,7 @@ impl FromStr for Shortcut {
 
     fn from_str(text: &str) -> Result<Self, ShortcutError> {
         let shortcut = text.trim().to_owned();
-        let parts: Vec<&str> = shortcut.split('+').map(str::trim).collect();
+        let parts: Vec<&str> = text.split('+').map(str::trim).collect();
         let Some((name, before)) = parts.split_last().filter(|_| !shortcut.is_empty()) else {
             return Err(ShortcutError::Empty);
         };
