@@ -8,6 +8,7 @@
 //! One owner task holds all state; everybody else has a [`Controller`].
 
 pub mod control;
+pub mod desktop_session;
 pub mod feedback;
 pub mod hotkey;
 pub mod machine;

@@ -51,7 +51,9 @@ pub enum ShortcutError {
     Empty,
     #[error("'{name}' in the shortcut '{shortcut}' is no key; {hint}")]
     Unknown { shortcut: String, name: String, hint: String },
-    #[error("'{name}' in the shortcut '{shortcut}' is no modifier: only ctrl, alt, shift and super come before the key")]
+    #[error(
+        "'{name}' in the shortcut '{shortcut}' is no modifier: only ctrl, alt, shift and super come before the key"
+    )]
     NotModifier { shortcut: String, name: String },
     #[error("the shortcut '{shortcut}' names '{name}' twice")]
     Twice { shortcut: String, name: String },

@@ -90,10 +90,12 @@ impl Ears {
     /// Listens to keyboards that are new. What cannot be opened is no keyboard of ours.
     fn look(&mut self) {
         for (path, device) in evdev::enumerate() {
-            let has = |key: &Key| codes(key).into_iter().any(|code| {
-                let code = u16::try_from(code).map(KeyCode::new);
-                code.is_ok_and(|code| device.supported_keys().is_some_and(|keys| keys.contains(code)))
-            });
+            let has = |key: &Key| {
+                codes(key).into_iter().any(|code| {
+                    let code = u16::try_from(code).map(KeyCode::new);
+                    code.is_ok_and(|code| device.supported_keys().is_some_and(|keys| keys.contains(code)))
+                })
+            };
             let ours = self.hotkeys.iter().any(|hotkey| has(hotkey.shortcut.key));
             if self.devices.contains(&path) || !ours {
                 continue;

@@ -51,13 +51,23 @@ impl Desktop {
 
     /// The lines, with a comment that says where they go. `program` is what is called, such as `bestbox`.
     pub fn lines(self, program: &str, hotkeys: &[Hotkey]) -> String {
-        let each: Vec<String> = hotkeys.iter().enumerate().map(|(at, hotkey)| self.binding(program, at, hotkey)).collect();
+        let each: Vec<String> =
+            hotkeys.iter().enumerate().map(|(at, hotkey)| self.binding(program, at, hotkey)).collect();
         let body = each.join("\n");
         match self {
-            Desktop::Sway => format!("# ~/.config/sway/config, then `swaymsg reload`\n{body}\nbindsym --no-repeat Mod4+Escape exec {program} ctl cancel\n"),
-            Desktop::Hyprland => format!(
-                "# ~/.config/hypr/hyprland.conf (up to 0.54), read again when saved\n{body}\nbind = SUPER, Escape, exec, {program} ctl cancel\n"
+            Desktop::Sway => format!(
+                "# ~/.config/sway/config, then `swaymsg reload`\n{body}\nbindsym --no-repeat Mod4+Escape exec {program} ctl cancel\n"
             ),
+            Desktop::Hyprland => {
+                let lua: Vec<String> = hotkeys.iter().map(|hotkey| lua(program, hotkey)).collect();
+                format!(
+                    "-- ~/.config/hypr/hyprland.lua (0.55 and later), read again when saved\n{}\n\
+                     hl.bind(\"SUPER + Escape\", hl.dsp.exec_cmd(\"{program} ctl cancel\"))\n\
+                     # ~/.config/hypr/hyprland.conf (before 0.55)\n{body}\n\
+                     bind = SUPER, Escape, exec, {program} ctl cancel\n",
+                    lua.join("\n")
+                )
+            }
             Desktop::Kde => format!(
                 "# Plasma tells commands only of presses: each press starts or stops. (To hold, leave dictate.hotkey.backend \
                  at auto: Plasma has the portal.)\n# In a shell, then log out and in:\n{body}\n"
@@ -91,9 +101,8 @@ impl Desktop {
                 )
             }
             Desktop::Hyprland => {
-                let mods = |shortcut: &Shortcut| {
-                    shortcut.modifiers.iter().map(|m| hyprland(*m)).collect::<Vec<_>>().join(" ")
-                };
+                let mods =
+                    |shortcut: &Shortcut| shortcut.modifiers.iter().map(|m| hyprland(*m)).collect::<Vec<_>>().join(" ");
                 // A modifier that goes up is still held in its own event.
                 let own = shortcut.key.modifier.map(hyprland).unwrap_or_default();
                 let up = format!("{} {own}", mods(shortcut));
@@ -138,6 +147,22 @@ impl Desktop {
     }
 }
 
+/// Hyprland's lines since 0.55.
+fn lua(program: &str, hotkey: &Hotkey) -> String {
+    let shortcut = &hotkey.shortcut;
+    let held: Vec<&str> = shortcut.modifiers.iter().map(|modifier| hyprland(*modifier)).collect();
+    let own = shortcut.key.modifier.map(hyprland);
+    let keys = |held: Vec<&str>| held.into_iter().chain([shortcut.key.symbol]).collect::<Vec<_>>().join(" + ");
+    let call = |verb: &str| format!("{program} ctl {verb} {}", quoted(&hotkey.binding)).replace('"', "\\\"");
+    format!(
+        "hl.bind(\"{}\", hl.dsp.exec_cmd(\"{}\"))\nhl.bind(\"{}\", hl.dsp.exec_cmd(\"{}\"), {{ release = true }})",
+        keys(held.clone()),
+        call("press"),
+        keys(held.into_iter().chain(own).collect()),
+        call("release")
+    )
+}
+
 fn gnome_path(at: usize) -> String {
     format!("/org/gnome/settings-daemon/plugins/media-keys/custom-keybindings/bestbox{at}/")
 }
@@ -145,7 +170,11 @@ fn gnome_path(at: usize) -> String {
 /// One word for a shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 fn sway(modifier: Modifier) -> &'static str {
@@ -238,11 +267,16 @@ mod tests {
     fn sway_and_hyprland_are_told_of_press_and_release() {
         let text = lines(Desktop::Sway, &[("dictate", "ctrl+alt+space"), ("ask me", "right_ctrl")]);
         assert!(text.contains("bindsym --no-repeat Ctrl+Mod1+space exec bestbox ctl press dictate\n"), "{text}");
-        assert!(text.contains("bindsym --no-repeat --release Ctrl+Mod1+space exec bestbox ctl release dictate\n"), "{text}");
+        assert!(
+            text.contains("bindsym --no-repeat --release Ctrl+Mod1+space exec bestbox ctl release dictate\n"),
+            "{text}"
+        );
         assert!(text.contains("Control_R exec bestbox ctl press 'ask me'\n"), "{text}");
         let text = lines(Desktop::Hyprland, &[("dictate", "super+F9"), ("ask", "right_ctrl")]);
         assert!(text.contains("bind = SUPER, F9, exec, bestbox ctl press dictate\n"), "{text}");
         assert!(text.contains("bindr = SUPER, F9, exec, bestbox ctl release dictate\n"), "{text}");
+        assert!(text.contains("hl.bind(\"SUPER + F9\", hl.dsp.exec_cmd(\"bestbox ctl press dictate\"))\n"), "{text}");
+        assert!(text.contains("ctl release dictate\"), { release = true })\n"), "{text}");
         assert!(text.contains("bindr = CTRL, Control_R, exec, bestbox ctl release ask\n"), "{text}");
     }
 

@@ -18,6 +18,7 @@ mod x11;
 mod x11_keys;
 
 use super::control::Controller;
+use super::desktop_session::Session;
 use super::machine::Command;
 use crate::config::{HotkeyBackend, HotkeyConfig, Shortcut};
 
@@ -95,16 +96,15 @@ impl Drop for Task {
 }
 
 /// The backend that `auto` means here.
-pub fn choose(config: &HotkeyConfig) -> HotkeyBackend {
+pub fn choose(config: &HotkeyConfig, session: &Session) -> HotkeyBackend {
     if config.backend != HotkeyBackend::Auto {
         return config.backend;
     }
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if cfg!(any(target_os = "macos", windows)) {
         HotkeyBackend::Auto
-    } else if set("WAYLAND_DISPLAY") {
+    } else if session.wayland.is_some() {
         HotkeyBackend::Portal
-    } else if set("DISPLAY") {
+    } else if session.display.is_some() {
         HotkeyBackend::X11
     } else {
         HotkeyBackend::None
@@ -115,6 +115,7 @@ pub fn choose(config: &HotkeyConfig) -> HotkeyBackend {
 /// can tell. Needs tokio.
 pub async fn start(
     config: &HotkeyConfig,
+    session: &Session,
     hotkeys: Vec<Hotkey>,
     controller: &Controller,
 ) -> Result<Hotkeys, HotkeyError> {
@@ -124,13 +125,14 @@ pub async fn start(
             return Err(HotkeyError::Twice(one, two, hotkey.shortcut.clone()));
         }
     }
-    let backend = if hotkeys.is_empty() { HotkeyBackend::None } else { choose(config) };
+    let backend = if hotkeys.is_empty() { HotkeyBackend::None } else { choose(config, session) };
     let source = match backend {
         HotkeyBackend::None => Source::None,
         #[cfg(all(unix, not(target_os = "macos")))]
         HotkeyBackend::X11 => {
-            let to = controller.clone();
-            let started = tokio::task::spawn_blocking(move || x11::X11::start(hotkeys, to)).await;
+            let (display, to) = (session.display.clone(), controller.clone());
+            let start = move || x11::X11::start(display.as_deref(), hotkeys, to);
+            let started = tokio::task::spawn_blocking(start).await;
             let x11 = started.map_err(|error| HotkeyError::X11 { reason: error.to_string() })??;
             let escape = x11.escape();
             let mut status = controller.status();
@@ -145,7 +147,7 @@ pub async fn start(
             Source::X11 { _x11: x11, _escape: Task(tokio::spawn(follow)) }
         }
         #[cfg(all(unix, not(target_os = "macos")))]
-        HotkeyBackend::Portal => Source::Portal(portal::start(hotkeys, controller.clone()).await?),
+        HotkeyBackend::Portal => Source::Portal(portal::start(session.clone(), hotkeys, controller.clone()).await?),
         #[cfg(target_os = "linux")]
         HotkeyBackend::Evdev => Source::Evdev(evdev::start(hotkeys, controller.clone())?),
         #[cfg(any(target_os = "macos", windows))]
@@ -174,7 +176,11 @@ fn command(hotkeys: &[Hotkey], edge: tracker::Edge, escape: bool) -> Option<Comm
 }
 
 /// Whether the keys could be had now, without keeping them: for `bestbox doctor`.
-pub async fn check(config: &HotkeyConfig, hotkeys: Vec<Hotkey>) -> Result<HotkeyBackend, HotkeyError> {
+pub async fn check(
+    config: &HotkeyConfig,
+    session: &Session,
+    hotkeys: Vec<Hotkey>,
+) -> Result<HotkeyBackend, HotkeyError> {
     let (controller, _control) = Controller::new(super::control::Status::default());
-    Ok(start(config, hotkeys, &controller).await?.backend)
+    Ok(start(config, session, hotkeys, &controller).await?.backend)
 }

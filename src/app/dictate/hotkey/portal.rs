@@ -5,10 +5,11 @@
 
 use super::{Hotkey, HotkeyError, Task};
 use crate::app::dictate::control::Controller;
+use crate::app::dictate::desktop_session::Session;
 use crate::app::dictate::machine::Command;
 use crate::config::{Modifier, Shortcut};
+use ashpd::desktop::CreateSessionOptions;
 use ashpd::desktop::global_shortcuts::{Activated, BindShortcutsOptions, Deactivated, GlobalShortcuts, NewShortcut};
-use ashpd::desktop::{CreateSessionOptions, Session};
 use futures_util::StreamExt;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,23 +22,23 @@ const ANSWER: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Asks the desktop for the keys, and listens.
-pub async fn start(hotkeys: Vec<Hotkey>, controller: Controller) -> Result<Task, HotkeyError> {
+pub async fn start(session: Session, hotkeys: Vec<Hotkey>, controller: Controller) -> Result<Task, HotkeyError> {
     let none = |error: &dyn std::fmt::Display| HotkeyError::NoPortal { reason: error.to_string() };
-    let opened = tokio::time::timeout(ANSWER, open()).await;
+    let opened = tokio::time::timeout(ANSWER, open(&session)).await;
     let link = opened.map_err(|_| none(&"it does not answer"))?.map_err(|error| none(&error))?;
     // The rest waits for the user, and dictation must not: the keys work once they are granted.
-    Ok(Task(tokio::spawn(keep(link, hotkeys, controller))))
+    Ok(Task(tokio::spawn(keep(link, session, hotkeys, controller))))
 }
 
 /// A connection with a session of its own.
 struct Link {
     portal: GlobalShortcuts,
-    session: Session<GlobalShortcuts>,
+    session: ashpd::desktop::Session<GlobalShortcuts>,
 }
 
-async fn open() -> Result<Link, ashpd::Error> {
+async fn open(session: &Session) -> Result<Link, ashpd::Error> {
     // Of its own, so that it can be made anew when the bus restarts.
-    let connection = ashpd::zbus::Connection::session().await?;
+    let connection = session.bus().await?;
     // Desktops before 2025 have no registry and go by the systemd unit; they work without.
     if let Ok(id) = ashpd::AppID::try_from(APP_ID)
         && let Err(error) = ashpd::register_host_app_with_connection(connection.clone(), id).await
@@ -49,12 +50,12 @@ async fn open() -> Result<Link, ashpd::Error> {
     Ok(Link { portal, session })
 }
 
-async fn keep(first: Link, hotkeys: Vec<Hotkey>, controller: Controller) {
+async fn keep(first: Link, session: Session, hotkeys: Vec<Hotkey>, controller: Controller) {
     let mut link = Some(first);
     loop {
         let current = match link.take() {
             Some(link) => Ok(link),
-            None => open().await,
+            None => open(&session).await,
         };
         let ended = match current {
             Ok(current) => listen(&current, &hotkeys, &controller).await,

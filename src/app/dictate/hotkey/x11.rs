@@ -46,9 +46,9 @@ pub struct Escape {
 
 impl X11 {
     /// Grabs the keys of all hotkeys or none, and names the one that cannot be had. Blocks for a moment.
-    pub fn start(hotkeys: Vec<Hotkey>, controller: Controller) -> Result<Self, HotkeyError> {
+    pub fn start(display: Option<&str>, hotkeys: Vec<Hotkey>, controller: Controller) -> Result<Self, HotkeyError> {
         let failed = |error: &dyn std::fmt::Display| HotkeyError::X11 { reason: error.to_string() };
-        let (connection, screen) = x11rb::connect(None).map_err(|error| failed(&error))?;
+        let (connection, screen) = x11rb::connect(display).map_err(|error| failed(&error))?;
         let root = connection.setup().roots[screen].root;
         // Without these a held key is a stream of presses and releases, and modifiers cannot be heard at all.
         for extension in [xkb::X11_EXTENSION_NAME, xinput::X11_EXTENSION_NAME] {
@@ -75,7 +75,8 @@ impl X11 {
         let created = connection.create_window(0, mailbox, root, 0, 0, 1, 1, 0, WindowClass::INPUT_ONLY, 0, &aux);
         created.map_err(|error| failed(&error))?.check().map_err(|error| failed(&error))?;
         let shared = Arc::new(Shared { connection, root, escape: AtomicBool::new(false) });
-        let ears = Ears { shared: shared.clone(), hotkeys, keyboard, tracker, controller, mailbox, held: BTreeMap::new() };
+        let ears =
+            Ears { shared: shared.clone(), hotkeys, keyboard, tracker, controller, mailbox, held: BTreeMap::new() };
         let thread = std::thread::Builder::new().name("hotkeys".into()).spawn(move || ears.run());
         let thread = Some(thread.map_err(|error| failed(&error))?);
         Ok(X11 { shared, mailbox, thread })
@@ -155,9 +156,7 @@ fn grab(connection: &RustConnection, root: Window, hotkey: &Hotkey, grabs: &[Gra
     let mut answers = Vec::new();
     for (code, mask) in grabs {
         let mask = ModMask::from(*mask);
-        answers.push(
-            connection.grab_key(false, root, mask, *code, GrabMode::ASYNC, GrabMode::ASYNC).map_err(lost)?,
-        );
+        answers.push(connection.grab_key(false, root, mask, *code, GrabMode::ASYNC, GrabMode::ASYNC).map_err(lost)?);
     }
     for answer in answers {
         match answer.check() {

@@ -48,9 +48,8 @@ impl Keyboard {
         // Columns 0 and 1 are the first layout, 2 and 3 the second; 4 and on are further layouts (XKB's core view).
         let find = |columns: &[usize]| -> Codes {
             let rows = self.symbols.chunks(self.columns).zip(u32::from(self.first)..);
-            let has = |row: &[u32]| {
-                columns.iter().filter_map(|at| row.get(*at)).any(|symbol| key.keysyms.contains(symbol))
-            };
+            let has =
+                |row: &[u32]| columns.iter().filter_map(|at| row.get(*at)).any(|symbol| key.keysyms.contains(symbol));
             rows.filter(|(row, _)| has(row)).map(|(_, code)| code).collect()
         };
         let first = find(&[0]);
