@@ -1,10 +1,12 @@
 //! Configuration: profile, files, environment and flags become one validated `Config`. Nothing below `app` reads the
 //! environment or flags again.
 
+mod dictate;
 mod load;
 mod serve;
 mod validate;
 
+pub use dictate::{Answer, ApplicationConfig, BindingConfig, DictateConfig, HistoryConfig, PlanKind};
 pub use load::{Loaded, Origin, Sources, env_name, init_text, project_file, typed_flag, user_file};
 pub use serve::{JobsConfig, KeyConfig, RealtimeConfig, ServeConfig, TlsConfig};
 
@@ -114,6 +116,8 @@ pub struct Config {
     pub output: OutputConfig,
     /// The HTTP service.
     pub serve: ServeConfig,
+    /// Push-to-talk.
+    pub dictate: DictateConfig,
 }
 
 impl Config {
