@@ -7,6 +7,7 @@
 mod decide;
 mod decode;
 mod listen;
+mod live;
 mod notes;
 mod write;
 
@@ -20,6 +21,7 @@ use crate::text::clean::MoreFollows;
 use decide::decide_and_answer;
 use decode::{Count, Decoded, decode};
 use listen::{Utterances, recognize, warn_about_speech};
+pub use live::{Live, run_live};
 use notes::{Notes, ms};
 use std::time::Instant;
 use tokio::sync::mpsc;
