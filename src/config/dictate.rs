@@ -1,11 +1,16 @@
 //! `[dictate]`: push-to-talk.
 
+use super::{FeedbackConfig, HotkeyConfig, Shortcut, ShortcutError};
 use crate::language::Lang;
 use crate::language::LanguageChoice;
 use crate::outcome::{Route, Style};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+
+/// The key where the configuration names no binding: hardly any desktop uses it, and it needs no modifier, which would
+/// still be held when text is pasted.
+const DEFAULT_KEY: &str = "F9";
 
 /// `[dictate]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +54,11 @@ pub struct DictateConfig {
     pub private: bool,
     /// What is kept and for how long.
     pub history: HistoryConfig,
-    /// Keys, each with its own plan. None: one named `dictate`.
+    /// Who tells us about keys.
+    pub hotkey: HotkeyConfig,
+    /// What is heard and seen.
+    pub feedback: FeedbackConfig,
+    /// Keys, each with its own plan. None: one named `dictate` on the key F9.
     pub binding: Vec<BindingConfig>,
     /// What is different in certain applications. The first that fits counts.
     pub application: Vec<ApplicationConfig>,
@@ -80,6 +89,8 @@ impl Default for DictateConfig {
             answer: Answer::Notify,
             private: false,
             history: HistoryConfig::default(),
+            hotkey: HotkeyConfig::default(),
+            feedback: FeedbackConfig::default(),
             binding: Vec::new(),
             application: Vec::new(),
             snippets: BTreeMap::new(),
@@ -184,11 +195,18 @@ pub struct ApplicationConfig {
     pub output: String,
 }
 
+impl BindingConfig {
+    /// Its key; none where it has none.
+    pub fn shortcut(&self) -> Result<Option<Shortcut>, ShortcutError> {
+        if self.key.trim().is_empty() { Ok(None) } else { self.key.parse().map(Some) }
+    }
+}
+
 impl DictateConfig {
     /// Keys and their plans; never empty.
     pub fn bindings(&self) -> Vec<BindingConfig> {
         if self.binding.is_empty() {
-            vec![BindingConfig { name: "dictate".into(), ..BindingConfig::default() }]
+            vec![BindingConfig { name: "dictate".into(), key: DEFAULT_KEY.into(), ..BindingConfig::default() }]
         } else {
             self.binding.clone()
         }
@@ -204,6 +222,9 @@ impl DictateConfig {
                 return Some(("dictate.binding", reason));
             }
             let of = |reason: String| Some(("dictate.binding", format!("binding '{name}': {reason}")));
+            if let Some(error) = binding.shortcut().err() {
+                return of(error.to_string());
+            }
             if let Some(error) = language_problem(&binding.language).or_else(|| target_problem(&binding.to)) {
                 return of(error);
             }
@@ -272,6 +293,8 @@ mod tests {
         assert!(with(translate).is_some_and(|reason| reason.contains("`to`")));
         let klingon = BindingConfig { language: "klingon".into(), ..named("k") };
         assert!(with(klingon).is_some_and(|reason| reason.contains("klingon")));
+        let odd = BindingConfig { key: "ctrl+spcae".into(), ..named("o") };
+        assert!(with(odd).is_some_and(|reason| reason.contains("did you mean 'space'")));
         let nowhere = BindingConfig { output: "file:".into(), ..named("n") };
         assert!(with(nowhere).is_some_and(|reason| reason.contains("command:PROGRAM")));
         let fine = BindingConfig { output: "command:tee -a notes".into(), to: "de".into(), ..named("n") };

@@ -20,7 +20,8 @@ mod x11_keys;
 use super::control::Controller;
 use super::desktop_session::Session;
 use super::machine::Command;
-use crate::config::{HotkeyBackend, HotkeyConfig, Shortcut};
+
+use crate::config::{BindingConfig, DictateConfig, HotkeyBackend, HotkeyConfig, PlanKind, Shortcut};
 
 /// A binding and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,22 @@ pub struct Hotkey {
     pub description: String,
     /// Its key.
     pub shortcut: Shortcut,
+}
+
+/// The keys of all bindings that have one. Keys that make no sense were refused with the configuration.
+pub fn of(config: &DictateConfig) -> Vec<Hotkey> {
+    let describe = |binding: &BindingConfig| match binding.plan {
+        PlanKind::Dictate => format!("Dictate ({})", binding.name),
+        PlanKind::Translate => format!("Dictate in {} ({})", binding.to, binding.name),
+        PlanKind::Agent => format!("Ask the assistant ({})", binding.name),
+        PlanKind::Auto => format!("Dictate or ask ({})", binding.name),
+        PlanKind::Command => format!("Say a command ({})", binding.name),
+    };
+    let hotkey = |binding: BindingConfig| {
+        let shortcut = binding.shortcut().ok()??;
+        Some(Hotkey { description: describe(&binding), binding: binding.name, shortcut })
+    };
+    config.bindings().into_iter().filter_map(hotkey).collect()
 }
 
 /// Keys that cannot be had: what, and what to do.
