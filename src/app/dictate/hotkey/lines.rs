@@ -4,12 +4,19 @@ use super::Hotkey;
 use crate::config::{Modifier, Shortcut};
 
 /// A desktop whose keys are bound in its own configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Desktop {
     Sway,
     Hyprland,
     Kde,
     Gnome,
+}
+
+/// The lines of the desktop that runs, or of all where that is not known.
+pub fn for_here(program: &str, hotkeys: &[Hotkey]) -> String {
+    let desktops = Desktop::current().map_or_else(|| Desktop::ALL.to_vec(), |desktop| vec![desktop]);
+    let of = |desktop: &Desktop| format!("## {}\n{}", desktop.name(), desktop.lines(program, hotkeys));
+    desktops.iter().map(of).collect::<Vec<_>>().join("\n")
 }
 
 impl Desktop {
@@ -87,7 +94,7 @@ impl Desktop {
 
     fn binding(self, program: &str, at: usize, hotkey: &Hotkey) -> String {
         let Hotkey { binding, shortcut, .. } = hotkey;
-        let call = |verb: &str| format!("{program} ctl {verb} {}", quoted(binding));
+        let call = |verb: &str| format!("{program} ctl {verb} --binding {}", quoted(binding));
         let keys = |name: fn(Modifier) -> &'static str, symbol: &str| {
             shortcut.modifiers.iter().map(|modifier| name(*modifier)).chain([symbol]).collect::<Vec<_>>().join("+")
         };
@@ -153,7 +160,7 @@ fn lua(program: &str, hotkey: &Hotkey) -> String {
     let held: Vec<&str> = shortcut.modifiers.iter().map(|modifier| hyprland(*modifier)).collect();
     let own = shortcut.key.modifier.map(hyprland);
     let keys = |held: Vec<&str>| held.into_iter().chain([shortcut.key.symbol]).collect::<Vec<_>>().join(" + ");
-    let call = |verb: &str| format!("{program} ctl {verb} {}", quoted(&hotkey.binding)).replace('"', "\\\"");
+    let call = |verb: &str| format!("{program} ctl {verb} --binding {}", quoted(&hotkey.binding)).replace('"', "\\\"");
     format!(
         "hl.bind(\"{}\", hl.dsp.exec_cmd(\"{}\"))\nhl.bind(\"{}\", hl.dsp.exec_cmd(\"{}\"), {{ release = true }})",
         keys(held.clone()),
@@ -266,29 +273,35 @@ mod tests {
     #[test]
     fn sway_and_hyprland_are_told_of_press_and_release() {
         let text = lines(Desktop::Sway, &[("dictate", "ctrl+alt+space"), ("ask me", "right_ctrl")]);
-        assert!(text.contains("bindsym --no-repeat Ctrl+Mod1+space exec bestbox ctl press dictate\n"), "{text}");
         assert!(
-            text.contains("bindsym --no-repeat --release Ctrl+Mod1+space exec bestbox ctl release dictate\n"),
+            text.contains("bindsym --no-repeat Ctrl+Mod1+space exec bestbox ctl press --binding dictate\n"),
             "{text}"
         );
-        assert!(text.contains("Control_R exec bestbox ctl press 'ask me'\n"), "{text}");
+        assert!(
+            text.contains("bindsym --no-repeat --release Ctrl+Mod1+space exec bestbox ctl release --binding dictate\n"),
+            "{text}"
+        );
+        assert!(text.contains("Control_R exec bestbox ctl press --binding 'ask me'\n"), "{text}");
         let text = lines(Desktop::Hyprland, &[("dictate", "super+F9"), ("ask", "right_ctrl")]);
-        assert!(text.contains("bind = SUPER, F9, exec, bestbox ctl press dictate\n"), "{text}");
-        assert!(text.contains("bindr = SUPER, F9, exec, bestbox ctl release dictate\n"), "{text}");
-        assert!(text.contains("hl.bind(\"SUPER + F9\", hl.dsp.exec_cmd(\"bestbox ctl press dictate\"))\n"), "{text}");
-        assert!(text.contains("ctl release dictate\"), { release = true })\n"), "{text}");
-        assert!(text.contains("bindr = CTRL, Control_R, exec, bestbox ctl release ask\n"), "{text}");
+        assert!(text.contains("bind = SUPER, F9, exec, bestbox ctl press --binding dictate\n"), "{text}");
+        assert!(text.contains("bindr = SUPER, F9, exec, bestbox ctl release --binding dictate\n"), "{text}");
+        assert!(
+            text.contains("hl.bind(\"SUPER + F9\", hl.dsp.exec_cmd(\"bestbox ctl press --binding dictate\"))\n"),
+            "{text}"
+        );
+        assert!(text.contains("ctl release --binding dictate\"), { release = true })\n"), "{text}");
+        assert!(text.contains("bindr = CTRL, Control_R, exec, bestbox ctl release --binding ask\n"), "{text}");
     }
 
     #[test]
     fn desktops_that_tell_only_of_presses_toggle() {
         let text = lines(Desktop::Gnome, &[("dictate", "ctrl+alt+space"), ("b", "F9")]);
         assert!(text.contains("binding '<Control><Alt>space'"), "{text}");
-        assert!(text.contains("command 'bestbox ctl toggle dictate'"), "{text}");
+        assert!(text.contains("command 'bestbox ctl toggle --binding dictate'"), "{text}");
         assert!(text.contains("bestbox0/', '/org"), "{text}");
         let text = lines(Desktop::Kde, &[("dictate", "super+page_up")]);
         assert!(text.contains("--key _launch 'Meta+PgUp'"), "{text}");
-        assert!(text.contains("Exec=bestbox ctl toggle dictate\\n"), "{text}");
+        assert!(text.contains("Exec=bestbox ctl toggle --binding dictate\\n"), "{text}");
         assert!(!text.contains("ctl press") && !text.contains("ctl release"), "{text}");
     }
 

@@ -81,7 +81,7 @@ async fn listen(link: &Link, hotkeys: &[Hotkey], controller: &Controller) -> Res
     // Before they are bound, so that no press is missed.
     // One stream for all signals keeps their order: a release and the press after it must not change places.
     let mut signals = portal.receive_all_signals().await.map_err(|error| lost(error.into()))?;
-    let closed = link.session.receive_closed();
+    let closed = link.session.receive_closed().await.map_err(lost)?;
     let mut closed = std::pin::pin!(closed);
     let wanted: Vec<NewShortcut> = hotkeys
         .iter()
@@ -124,7 +124,7 @@ async fn listen(link: &Link, hotkeys: &[Hotkey], controller: &Controller) -> Res
                     _ => {}
                 }
             }
-            _ = &mut closed => break,
+            _ = closed.next() => break,
         }
     }
     for binding in down {

@@ -141,6 +141,11 @@ fn prepare(connection: &RustConnection) -> Result<(), x11rb::errors::ReplyError>
     let device = xkb::ID::USE_CORE_KBD.into();
     let none = xkb::BoolCtrl::default();
     connection.xkb_per_client_flags(device, repeat, repeat, none, none, none)?.reply()?;
+    // Whoever uses XKB is told of other layouts and keyboards by XKB only.
+    let events = xkb::EventType::MAP_NOTIFY | xkb::EventType::NEW_KEYBOARD_NOTIFY;
+    let parts = xkb::MapPart::KEY_SYMS | xkb::MapPart::MODIFIER_MAP;
+    let (no_events, details) = (xkb::EventType::default(), xkb::SelectEventsAux::new());
+    connection.xkb_select_events(device, no_events, events, parts, parts, &details)?.check()?;
     connection.xinput_xi_query_version(2, 2)?.reply()?;
     Ok(())
 }
@@ -219,7 +224,7 @@ impl Ears {
                 let edges = self.tracker.release(event.detail);
                 edges.into_iter().for_each(|edge| self.say(edge));
             }
-            Event::MappingNotify(_) => self.remap(),
+            Event::MappingNotify(_) | Event::XkbMapNotify(_) | Event::XkbNewKeyboardNotify(_) => self.remap(),
             // A key of Escape that another program has.
             Event::Error(error) => tracing::debug!("X11: {:?} of request {:?}", error.error_kind, error.request_name),
             _ => {}
@@ -234,7 +239,10 @@ impl Ears {
         let state = self.keyboard.relevant(event.state);
         let is_escape = KEYS.iter().any(|key| key.name() == "escape" && self.keyboard.codes(key).contains(&code));
         if is_escape {
-            self.say(Edge::Escape);
+            // Where raw events are watched, they tell of it already.
+            if self.tracker.is_empty() {
+                self.say(Edge::Escape);
+            }
             return;
         }
         let found = self.hotkeys.iter().position(|hotkey| {
