@@ -62,6 +62,9 @@ pub enum Command {
     Config(ConfigArgs),
     /// Measure speed and accuracy on this machine
     Bench(BenchArgs),
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
     /// Print completions for a shell
     Completions {
         /// Which shell

@@ -1,7 +1,9 @@
 //! `bestbox doctor` and `bestbox devices`: each line is ok, or says what is wrong and what to do.
 
+use super::dictate::desktop_session::Session;
+use super::dictate::hotkey::{self, Hotkey, HotkeyError};
 use super::models::store;
-use crate::config::{Config, Loaded, TierConfig};
+use crate::config::{Config, HotkeyBackend, Loaded, TierConfig};
 use crate::engine;
 use crate::error::Error;
 use crate::models::{self, Role, cache_dir};
@@ -43,6 +45,12 @@ pub(super) async fn run(loaded: Loaded) -> Result<(), Error> {
     findings.push(("ffmpeg", ffmpeg(config)));
     findings.push(("pip", pip()));
     findings.push(("microphone", microphone()));
+    let session = Session::from_env();
+    let hotkeys = hotkey::of(&config.dictate);
+    let keys = keys(config, &session, &hotkeys).await;
+    let lines = binding_lines(&keys, &session, &hotkeys);
+    findings.push(("hotkeys", keys));
+    findings.push(("insertion", insertion(&session)));
     findings.push(("cache", disk(&cache_dir())));
     findings.push(("temp", disk(&std::env::temp_dir())));
     let mut wrong = 0;
@@ -55,6 +63,9 @@ pub(super) async fn run(loaded: Loaded) -> Result<(), Error> {
                 println!("WRONG  {what}: {text}; {advice}");
             }
         }
+    }
+    if let Some(lines) = lines {
+        println!("\n{lines}");
     }
     if wrong > 0 { Err(Error::Unfit { problems: wrong }) } else { Ok(()) }
 }
@@ -189,6 +200,65 @@ fn microphone() -> Finding {
         Some(name) => Good(name),
         None => Note("none found".into(), "files still work; plug one in for dictation"),
     }
+}
+
+/// Whether the configured keys can be had.
+async fn keys(config: &Config, session: &Session, hotkeys: &[Hotkey]) -> Finding {
+    let names: Vec<String> = hotkeys.iter().map(|hotkey| format!("{} ({})", hotkey.shortcut, hotkey.binding)).collect();
+    let names = names.join(", ");
+    match hotkey::check(&config.dictate.hotkey, session, hotkeys.to_vec()).await {
+        Ok(HotkeyBackend::None) => {
+            Note("nobody tells of keys here".into(), "bind them in the compositor, or call `bestbox ctl`")
+        }
+        Ok(backend) => Good(format!("{names}, through {}", format!("{backend:?}").to_lowercase())),
+        Err(error @ HotkeyError::NoPortal { .. }) => {
+            Note(error.to_string(), "everything else works without; the lines stand below")
+        }
+        // While `bestbox dictate` runs, the keys are its own.
+        Err(error @ HotkeyError::Taken(_)) => Note(error.to_string(), "unless it is bestbox dictate that has it"),
+        Err(error) => Wrong(names, error.to_string()),
+    }
+}
+
+/// What to write into the compositor's configuration where keys cannot be had otherwise.
+fn binding_lines(keys: &Finding, session: &Session, hotkeys: &[Hotkey]) -> Option<String> {
+    if matches!(keys, Good(_)) || hotkeys.is_empty() || (session.wayland.is_none() && session.display.is_some()) {
+        return None;
+    }
+    Some(hotkey::lines::for_here("bestbox", hotkeys))
+}
+
+/// Whether text can get into windows.
+fn insertion(session: &Session) -> Finding {
+    let have = |program: &str| {
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    };
+    let tools = |names: &[&str]| names.iter().copied().filter(|name| have(name)).collect::<Vec<_>>().join(", ");
+    match (&session.wayland, &session.display) {
+        (Some(_), _) => match tools(&["wtype", "ydotool"]) {
+            none if none.is_empty() => {
+                Good("Wayland, by its own protocols (install wtype or ydotool where the compositor lacks them)".into())
+            }
+            some => Good(format!("Wayland, by its own protocols, then {some}")),
+        },
+        (None, Some(display)) => match x11_answers(display) {
+            Ok(()) => Good(format!("X11 ({display})")),
+            Err(reason) => Wrong(format!("the X server {display} cannot be used"), reason),
+        },
+        (None, None) if cfg!(any(target_os = "macos", windows)) => Good("the system's".into()),
+        (None, None) => Note("there is no display".into(), "text goes to standard output, a file or a command"),
+    }
+}
+
+#[cfg(all(unix, not(target_os = "macos")))]
+fn x11_answers(display: &str) -> Result<(), String> {
+    x11rb::connect(Some(display)).map(drop).map_err(|error| format!("{error}; check DISPLAY and XAUTHORITY"))
+}
+
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+fn x11_answers(_: &str) -> Result<(), String> {
+    Ok(())
 }
 
 fn disk(folder: &Path) -> Finding {

@@ -25,7 +25,7 @@ const OTHER_VARIABLES: [&str; 14] = [
 ];
 
 /// Tables whose keys are the user's own.
-const FREE_TABLES: [&str; 1] = ["cleanup.replacements"];
+const FREE_TABLES: [&str; 3] = ["cleanup.replacements", "dictate.snippets", "dictate.commands"];
 
 /// Where a value came from, for messages and `config show`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,6 +18,8 @@ mod clean_model;
 mod cli_faults;
 mod cli_misc;
 mod cli_transcribe;
+mod desktop_hotkeys;
+mod desktop_stack;
 mod intent_data;
 mod intent_real;
 mod llm_faults;

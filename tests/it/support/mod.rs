@@ -1,6 +1,7 @@
 //! Helpers shared by the integration tests.
 
 pub mod cli;
+pub mod desktop;
 pub mod fake;
 pub mod http;
 pub mod jobs;
