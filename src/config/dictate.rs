@@ -49,6 +49,8 @@ pub struct DictateConfig {
     pub private: bool,
     /// What is kept and for how long.
     pub history: HistoryConfig,
+    /// How text gets into windows.
+    pub insert: crate::output::insert::InsertConfig,
     /// Keys, each with its own plan. None: one named `dictate`.
     pub binding: Vec<BindingConfig>,
     /// What is different in certain applications. The first that fits counts.
@@ -78,6 +80,7 @@ impl Default for DictateConfig {
             deadline_word_seconds: 0.03,
             output: "insert".into(),
             answer: Answer::Notify,
+            insert: crate::output::insert::InsertConfig::default(),
             private: false,
             history: HistoryConfig::default(),
             binding: Vec::new(),
