@@ -54,6 +54,8 @@ pub enum Command {
     Keys(KeysArgs),
     /// Speech and language models: list, fetch, import, check
     Models(ModelsArgs),
+    /// Put text into the window that has the keyboard focus, as dictation does
+    Insert(InsertArgs),
     /// Check this machine: models, servers, audio, CPU, disk; says what to do
     Doctor,
     /// List audio input devices
@@ -378,6 +380,37 @@ pub enum ModelsCommand {
         /// Catalogue name
         name: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct InsertArgs {
+    /// The text; - or nothing: from standard input
+    #[arg(value_name = "TEXT", conflicts_with = "focus")]
+    pub text: Option<String>,
+    /// How to deliver it, whatever the rules say
+    #[arg(long, value_enum)]
+    pub method: Option<crate::output::insert::Method>,
+    /// Press keys with this tool (repeatable, in the order to try)
+    #[arg(long, value_enum)]
+    pub tool: Vec<crate::output::insert::Tool>,
+    /// Press Enter after the text
+    #[arg(long)]
+    pub submit: bool,
+    /// A space after the text
+    #[arg(long)]
+    pub trailing_space: bool,
+    /// Seconds to wait before, to get to the window
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    pub after: f64,
+    /// Only into this window (a number that --focus shows); if another has the focus, into the clipboard
+    #[arg(long, value_name = "NUMBER")]
+    pub window: Option<u64>,
+    /// Print how it was delivered, as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Only show which window has the focus and what holds for it
+    #[arg(long)]
+    pub focus: bool,
 }
 
 #[derive(Debug, Args)]

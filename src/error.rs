@@ -32,6 +32,9 @@ pub enum Error {
     /// Delivering the result.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// Text that did not get into the window, in words that say where it is.
+    #[error("{0}")]
+    Insert(String),
     /// A text file.
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
@@ -85,7 +88,7 @@ impl Error {
             Error::Audio(_) | Error::Read { .. } => Exit::Input,
             Error::Speech(_) | Error::Unfit { .. } | Error::Loading | Error::Kept(_) => Exit::Failure,
             Error::Model(_) | Error::Server(_) => Exit::Model,
-            Error::Output(_) => Exit::Output,
+            Error::Output(_) | Error::Insert(_) => Exit::Output,
             Error::Some { failed, total, worst } => {
                 if failed == total {
                     *worst

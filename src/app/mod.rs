@@ -5,6 +5,7 @@ mod bench;
 mod config;
 pub mod dictate;
 mod doctor;
+mod insert;
 mod interrupt;
 mod keys;
 mod models;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Text(args) => block_on(text::run(load(&global, session::plan_overrides(&args.plan))?, global, args)),
         Command::Batch(args) => block_on(batch::run(load(&global, batch::overrides(&args))?, global, args)),
         Command::Serve(args) => block_on(serve::run(load(&global, serve::overrides(&args))?, global)),
+        Command::Insert(args) => block_on(insert::run(load(&global, vec![])?.config.dictate.insert, args)),
         Command::Keys(args) => keys::run(args),
         Command::Models(args) => models::run(load(&global, vec![])?, &global, args),
         Command::Doctor => block_on(doctor::run(load(&global, vec![])?)),

@@ -58,6 +58,8 @@ pub struct DictateConfig {
     pub hotkey: HotkeyConfig,
     /// What is heard and seen.
     pub feedback: FeedbackConfig,
+    /// How text gets into windows.
+    pub insert: crate::output::insert::InsertConfig,
     /// Keys, each with its own plan. None: one named `dictate` on the key F9.
     pub binding: Vec<BindingConfig>,
     /// What is different in certain applications. The first that fits counts.
@@ -87,6 +89,7 @@ impl Default for DictateConfig {
             deadline_word_seconds: 0.03,
             output: "insert".into(),
             answer: Answer::Notify,
+            insert: crate::output::insert::InsertConfig::default(),
             private: false,
             history: HistoryConfig::default(),
             hotkey: HotkeyConfig::default(),

@@ -9,6 +9,7 @@ mod formats;
 pub mod parse;
 mod passages;
 mod phrasing;
+pub mod insert;
 mod sink;
 mod subtitles;
 mod timing;

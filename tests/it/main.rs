@@ -20,6 +20,8 @@ mod cli_misc;
 mod cli_transcribe;
 mod desktop_hotkeys;
 mod desktop_stack;
+mod insert_wayland;
+mod insert_x11;
 mod intent_data;
 mod intent_real;
 mod llm_faults;
