@@ -34,6 +34,9 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         }
         Command::Text(args) => block_on(text::run(load(&global, session::plan_overrides(&args.plan))?, global, args)),
         Command::Serve(args) => block_on(serve::run(load(&global, serve::overrides(&args))?, global)),
+        Command::Dictate(args) => dictate::run(load(&global, dictate::overrides(&args))?, global, args),
+        Command::Ctl(args) => dictate::ctl(args),
+        Command::History(args) => dictate::history(global, args),
         Command::Keys(args) => keys::run(args),
         Command::Models(args) => models::run(load(&global, vec![])?, &global, args),
         Command::Doctor => block_on(doctor::run(load(&global, vec![])?)),
