@@ -44,6 +44,9 @@ pub enum Error {
     /// `bestbox doctor` found something that does not work.
     #[error("{problems} of these must be put right before everything works")]
     Unfit { problems: usize },
+    /// Dictation: what is wrong and what to do.
+    #[error("{0}")]
+    Dictation(String),
     /// A service that listens already and cannot recognise speech yet.
     #[error("the speech model is still being loaded; try again in a moment")]
     Loading,
@@ -86,7 +89,9 @@ impl Error {
                 Exit::Interrupted
             }
             Error::Audio(_) | Error::Read { .. } => Exit::Input,
-            Error::Speech(_) | Error::Unfit { .. } | Error::Loading | Error::Kept(_) => Exit::Failure,
+            Error::Speech(_) | Error::Unfit { .. } | Error::Dictation(_) | Error::Loading | Error::Kept(_) => {
+                Exit::Failure
+            }
             Error::Model(_) | Error::Server(_) => Exit::Model,
             Error::Output(_) | Error::Insert(_) => Exit::Output,
             Error::Some { failed, total, worst } => {
