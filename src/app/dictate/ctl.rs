@@ -102,9 +102,11 @@ impl Connection {
         Ok((bytes > 0).then_some(line))
     }
 
-    fn follow(&mut self, patience: Option<Duration>) -> Result<(), Error> {
-        self.ask(&json!({"command": "follow"}))?;
-        self.patience(patience)
+    /// Asks for events; the answer comes before them.
+    fn follow(&mut self, patience: Option<Duration>) -> Result<Answer, Error> {
+        let answer = self.ask(&json!({"command": "follow"}))?;
+        self.patience(patience)?;
+        Ok(answer)
     }
 
     fn patience(&mut self, patience: Option<Duration>) -> Result<(), Error> {
@@ -154,7 +156,10 @@ fn show_last(cleaned: bool, raw: bool, json: bool) -> Result<(), Error> {
 
 fn follow(json: bool) -> Result<(), Error> {
     let mut connection = Connection::open()?;
-    connection.follow(None)?;
+    let first = connection.follow(None)?;
+    if json {
+        print(&serde_json::to_string(&first).map_err(|error| odd(&error.to_string()))?)?;
+    }
     while let Some(line) = connection.line()? {
         if json {
             print(line.trim_end())?;

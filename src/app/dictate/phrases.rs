@@ -112,7 +112,8 @@ impl Phrases {
         }
         let Some(pending) = self.segmenter.pending() else { return Next::Nothing };
         self.at_work = Some(Extent::of(&pending));
-        self.looked = pending.speech().1;
+        // Not the utterance's own end, which is rounded: what was looked at must not look new.
+        self.looked = self.segmenter.voice().map_or(self.looked, |(_, last)| last);
         Next::Recognize(pending)
     }
 
