@@ -101,7 +101,7 @@ fn hold_speak_release_and_the_text_is_in_the_window() {
 
 fn an_image_in_the_clipboard_survives(stage: &Stage, window: &Window, follower: &mut Follower) {
     let image = stage.desktop.folder().join("image.png");
-    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n * n >> 7) as u8).collect();
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
     std::fs::write(&image, &bytes).expect("a file");
     stage.desktop.copy_file(&image, "image/png");
     is_whole(&stage.say_into(window, follower));
