@@ -6,10 +6,10 @@
 mod atoms;
 mod document;
 mod formats;
+pub mod insert;
 pub mod parse;
 mod passages;
 mod phrasing;
-pub mod insert;
 mod sink;
 mod subtitles;
 mod timing;
