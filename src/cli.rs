@@ -636,11 +636,13 @@ pub enum BenchPart {
     Text,
     /// Peak memory on a long file
     Memory,
+    /// From the release of the key to the text, beside recognition alone by faster-whisper and whisper.cpp
+    Dictate,
 }
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Parts to run [default: all]
+    /// Parts to run [default: all but dictate, which takes minutes of real time]
     #[arg(value_enum)]
     pub parts: Vec<BenchPart>,
     /// Repetitions; medians are reported

@@ -15,6 +15,8 @@ const BACKLOG: usize = 1024;
 pub struct Status {
     /// What it is doing.
     pub state: State,
+    /// The take that is recorded, or was last; 0: none yet.
+    pub take: TakeId,
     /// Binding of the take that is recorded.
     pub binding: Option<String>,
     /// When the state began, seconds since 1970.

@@ -1,7 +1,7 @@
 //! `bestbox ctl`: a client of the control socket. No configuration, no models, no threads: it is over in milliseconds.
 
 use super::control::{Event, Status};
-use super::machine::{Command, State};
+use super::machine::{Command, State, TakeId};
 use super::socket::{self, Answer};
 use super::take::Last;
 use crate::cli::{CtlArgs, CtlCommand};
@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// A dictation that does not answer for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What became of a take is told within this after the state changed.
+const SOON: Duration = Duration::from_secs(2);
 /// How long `stop --wait` waits for a text.
 const TEXT_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -102,6 +104,10 @@ impl Connection {
 
     fn follow(&mut self, patience: Option<Duration>) -> Result<(), Error> {
         self.ask(&json!({"command": "follow"}))?;
+        self.patience(patience)
+    }
+
+    fn patience(&mut self, patience: Option<Duration>) -> Result<(), Error> {
         self.stream.set_read_timeout(patience).map_err(|error| odd(&error.to_string()))
     }
 }
@@ -184,21 +190,38 @@ fn in_words(event: &Event) -> Option<String> {
 fn stop_and_wait() -> Result<(), Error> {
     let mut watching = Connection::open()?;
     watching.follow(Some(TEXT_PATIENCE))?;
-    let before = Connection::open()?.ask(&json!({"command": "stop"}))?.status.map(|status| status.state);
-    if before == Some(State::Idle) {
-        return Err(Error::Dictation("nothing is being recorded".into()));
+    let status =
+        Connection::open()?.ask(&json!({"command": "stop"}))?.status.ok_or_else(|| odd("it sent no status"))?;
+    let nothing = || Error::Dictation("nothing is being recorded".into());
+    if status.state == State::Idle {
+        return Err(nothing());
     }
-    while let Some(line) = watching.line()? {
+    let ours = |take: TakeId| take == status.take;
+    let mut idle = false;
+    loop {
+        let line = match watching.line() {
+            Ok(Some(line)) => line,
+            // Its text was there before we asked.
+            Err(_) if idle => return Err(nothing()),
+            Ok(None) => return Err(odd("it ended")),
+            Err(error) => return Err(error),
+        };
         match serde_json::from_str(&line).map_err(|error| odd(&error.to_string()))? {
-            Event::Final { text, .. } | Event::Reply { text, .. } => return print(&text),
-            Event::Error { message, .. } | Event::Nothing { why: message, .. } => {
+            Event::Final { take, text, .. } | Event::Reply { take, text } if ours(take) => return print(&text),
+            Event::Error { take: Some(take), message } | Event::Nothing { take, why: message } if ours(take) => {
                 return Err(Error::Dictation(message));
             }
-            Event::Cancelled { .. } => return Err(Error::Dictation("the take was cancelled".into())),
+            Event::Cancelled { take, .. } if ours(take) => {
+                return Err(Error::Dictation("the take was cancelled".into()));
+            }
+            // What became of the take is told soon after.
+            Event::StateChanged { state: State::Idle, .. } => {
+                idle = true;
+                watching.patience(Some(SOON))?;
+            }
             _ => {}
         }
     }
-    Err(odd("it ended"))
 }
 
 fn print(line: &str) -> Result<(), Error> {

@@ -48,7 +48,7 @@ pub(super) async fn deliver(
 ) -> Result<Delivered, DeliverError> {
     match to {
         Destination::Insert => window::insert(text, window, settings).await.map_err(DeliverError::Window),
-        Destination::Clipboard => window::copy(text, settings).await.map_err(DeliverError::Window),
+        Destination::Clipboard => window::copy(text).await.map_err(DeliverError::Window),
         Destination::Stdout => {
             let mut out = tokio::io::stdout();
             let line = format!("{text}\n");

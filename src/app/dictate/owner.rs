@@ -1,9 +1,8 @@
 //! The one task that owns dictation: the machine, the microphone, the takes, and what everybody is told.
 
 use super::control::{Control, Event, Order};
-use super::ear::Ready;
 use super::history::{Kept, Stage};
-use super::machine::{Action, Command, Discarded, Machine, State, TakeId, Times};
+use super::machine::{Action, Command, Discarded, Machine, TakeId, Times};
 use super::plans::{self, Application};
 use super::record::{Found, Recording};
 use super::take::{Audio, Input, Last, Report, Shared, Take};
@@ -34,7 +33,7 @@ pub(super) struct Setup {
     pub shared: Arc<Shared>,
     pub reports: mpsc::UnboundedReceiver<Report>,
     pub control: Control,
-    pub source: Source,
+    pub source: watch::Receiver<Source>,
     pub end: CancellationToken,
 }
 
@@ -46,7 +45,7 @@ pub(super) struct Owner {
     machine: Machine,
     control: Control,
     reports: mpsc::UnboundedReceiver<Report>,
-    source: Source,
+    source: watch::Receiver<Source>,
     microphone: Option<Microphone>,
     sounds_in: mpsc::UnboundedSender<(u64, Sound)>,
     sounds: mpsc::UnboundedReceiver<(u64, Sound)>,
@@ -137,6 +136,7 @@ impl Owner {
                 Some((opening, sound)) = self.sounds.recv() => self.sound(opening, sound),
                 Some(report) = self.reports.recv() => self.report(report),
                 () = sleep_until(deadline) => {
+                    self.fetch();
                     let actions = self.machine.tick(Instant::now());
                     self.act(actions).await;
                 }
@@ -194,6 +194,7 @@ impl Owner {
                         );
                         self.tell(Event::Warning { message });
                     }
+                    self.fetch();
                     self.processing.insert(take);
                     self.pass(take, Input::End);
                     self.close();
@@ -224,7 +225,10 @@ impl Owner {
         self.start(Begun { id, binding, window, audio, kept: None, inputs: received });
         let before: Vec<f32> = self.before.drain(..).collect();
         self.current = Some(Current { take: id, inputs, skipped: Some(0) });
-        self.control.status.send_modify(|status| status.partial.clear());
+        self.control.status.send_modify(|status| {
+            status.take = id;
+            status.partial.clear();
+        });
         self.level = Level::default();
         if !before.is_empty() {
             self.hear(before);
@@ -233,8 +237,9 @@ impl Owner {
 
     fn start(&mut self, begun: Begun) {
         let Begun { id, binding, window, audio, kept, inputs } = begun;
-        let application =
-            window.as_ref().map(|window| Application { class: window.class.clone(), title: window.title.clone() });
+        let application = window
+            .as_ref()
+            .map(|window| Application { class: window.application.clone(), title: window.title.clone() });
         let plan = plans::plan(&self.base, &self.shared.config, &binding, application.as_ref());
         let class = application.map(|application| application.class).unwrap_or_default();
         let (after, delivered) = oneshot::channel();
@@ -277,6 +282,13 @@ impl Owner {
         let _ = current.inputs.send(input);
         if !more {
             self.current = None;
+        }
+    }
+
+    /// What the microphone has sent so far: sound that is older than a decision belongs before it.
+    fn fetch(&mut self) {
+        while let Ok((opening, sound)) = self.sounds.try_recv() {
+            self.sound(opening, sound);
         }
     }
 
@@ -428,7 +440,7 @@ impl Owner {
 
     fn is_warm(&self) -> bool {
         // A recording begins when it is opened.
-        self.shared.config.warm && !matches!(self.source, Source::Recording(_))
+        self.shared.config.warm && !matches!(*self.source.borrow(), Source::Recording(_))
     }
 
     fn open(&mut self) {
@@ -438,7 +450,7 @@ impl Owner {
             // The owner goes last.
             let _ = sounds.send((opening, sound));
         };
-        match Microphone::open(self.source.clone(), tell) {
+        match Microphone::open(self.source.borrow().clone(), tell) {
             Ok(microphone) => self.microphone = Some(microphone),
             Err(error) => {
                 self.tell(Event::Error { take: None, message: format!("no thread for the microphone: {error}") });
@@ -477,9 +489,11 @@ impl Owner {
     }
 
     fn tell(&self, event: Event) {
+        // Whoever started it is told otherwise: the terminal view must not be written over.
         match &event {
-            Event::Error { message, .. } => tracing::error!("{message}"),
-            Event::Warning { message } | Event::Microphone { name: None, message } => tracing::warn!("{message}"),
+            Event::Error { message, .. } | Event::Warning { message } | Event::Microphone { message, .. } => {
+                tracing::info!("{message}");
+            }
             _ => {}
         }
         // Nobody may be listening.

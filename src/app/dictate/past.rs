@@ -35,8 +35,9 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: HistoryArgs) -> Re
         HistoryCommand::Show { take, json } => show(&find(&take).await?, json),
         HistoryCommand::Copy { take } => {
             let take = find(&take).await?;
-            let copied = window::copy(take.best(), &window::Settings::of(&config)).await;
-            copied.map(drop).map_err(Error::Dictation)
+            window::copy(take.best()).await.map_err(Error::Dictation)?;
+            window::hand_over().await;
+            Ok(())
         }
         HistoryCommand::Audio { take } => {
             let take = find(&take).await?;

@@ -2,28 +2,31 @@
 //! over to the first.
 
 use super::control::{Controller, Event, Status};
+use super::desktop_session::Session;
 use super::ear::Ready;
 use super::history::History;
 use super::owner::{Owner, Setup};
 use super::socket::{self, Asked, Seat};
 use super::take::{Last, Shared};
-use super::{ctl, plans, recover, window};
+use super::{ctl, feedback, hotkey, plans, recover, window};
 use crate::app::interrupt;
 use crate::app::progress::Progress;
 use crate::app::session::{self, program};
 use crate::audio::capture::Source;
 use crate::audio::{self, Channels, Input, SPEECH_RATE};
 use crate::cli::{DictateArgs, Global};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, DictateConfig, Loaded};
 use crate::engine::{Engine, Notice, Start, Upkeep};
 use crate::error::Error;
 use crate::outcome::Plan;
 use crate::speech::queue::Ticket;
 use crate::speech::vad::VadSettings;
 use crate::speech::{SpeechOptions, Utterance};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,9 +41,8 @@ pub(in crate::app) struct Dictation {
     /// The last text.
     pub last: watch::Receiver<Last>,
     /// Set once the models are loaded.
-    pub ready: watch::Receiver<Option<Arc<Ready>>>,
-    /// Over when dictation is.
-    pub owner: JoinHandle<()>,
+    ready: watch::Receiver<Option<Arc<Ready>>>,
+    owner: JoinHandle<()>,
     loading: JoinHandle<Result<(), Error>>,
 }
 
@@ -48,8 +50,8 @@ pub(in crate::app) struct Dictation {
 pub(in crate::app) struct Opening {
     /// Validated.
     pub config: Config,
-    /// Where sound comes from.
-    pub source: Source,
+    /// Where sound comes from; looked at whenever the microphone is opened.
+    pub source: watch::Receiver<Source>,
     /// Told what takes a while.
     pub notice: Notice,
     /// Ends it.
@@ -100,6 +102,15 @@ impl Dictation {
         Ok(Dictation { controller, last, ready, owner, loading })
     }
 
+    /// Until the models are loaded.
+    ///
+    /// # Errors
+    /// When they cannot be; [`Dictation::finish`] says why.
+    pub async fn loaded(&mut self) -> Result<(), Error> {
+        let loaded = self.ready.wait_for(Option::is_some).await;
+        loaded.map(drop).map_err(|_| Error::Dictation("the models cannot be loaded".into()))
+    }
+
     /// Until it has ended; then its servers are stopped.
     ///
     /// # Errors
@@ -136,21 +147,76 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: DictateArgs) -> Re
     }
     let folder = socket::folder()?;
     let Some(seat) = seat(&folder, args.replace).await? else { return Ok(()) };
-    let progress = Progress::new(&global);
+    let config = loaded.config;
     let end = interrupt::token();
-    let source = source(&loaded.config, args.source.as_deref())?;
-    let notice = progress.notice();
+    let (_source, sources) = watch::channel(source(&config, args.source.as_deref())?);
+    recover::mention(&config).await;
     let listener = seat.listen()?;
-    let opening = Opening { config: loaded.config.clone(), source, notice, end: end.clone() };
+    let screen = has_screen(&config.dictate, &global);
+    let progress = Progress::new(&Global { quiet: screen || global.quiet, ..global });
+    let opening = Opening { config: config.clone(), source: sources, notice: progress.notice(), end };
     let dictation = Dictation::start(opening).await?;
-    let serving = tokio::spawn(socket::serve(listener, dictation.controller.clone(), dictation.last.clone()));
-    let views = tokio::spawn(tell(dictation.controller.clone(), progress));
-    recover::mention(&loaded.config).await;
+    let controller = dictation.controller.clone();
+    let serving = tokio::spawn(socket::serve(listener, controller.clone(), dictation.last.clone()));
+    let session = Session::from_env();
+    let feedback = feedback::start(&config.dictate.feedback, &session, &controller);
+    let hotkeys = hotkey::start(&config.dictate.hotkey, &session, hotkey::of(&config.dictate), &controller).await;
+    let problem = hotkeys.as_ref().err().map(|error| format!("no keys, but `bestbox ctl` works: {error}"));
+    let view = View::show(screen, &dictation, progress, problem);
     let result = dictation.finish().await;
-    views.abort();
+    drop(hotkeys);
+    view.end().await;
+    feedback.stop().await;
     serving.abort();
+    window::hand_over().await;
     drop(seat);
     result
+}
+
+/// Whether the terminal is ours to draw on.
+fn has_screen(config: &DictateConfig, global: &Global) -> bool {
+    let terminals =
+        std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+    let stdout = |output: &str| output == "stdout";
+    let prints = stdout(&config.output)
+        || config.binding.iter().any(|binding| stdout(&binding.output))
+        || config.application.iter().any(|application| stdout(&application.output));
+    config.feedback.terminal && terminals && !prints && !global.quiet && global.verbose == 0
+}
+
+/// What whoever started it sees: the view in the terminal, or lines on standard error.
+struct View {
+    stop: CancellationToken,
+    shown: JoinHandle<()>,
+}
+
+impl View {
+    fn show(screen: bool, dictation: &Dictation, progress: Progress, problem: Option<String>) -> Self {
+        let stop = CancellationToken::new();
+        let (controller, until) = (dictation.controller.clone(), stop.clone());
+        let shown = if screen {
+            tokio::spawn(async move {
+                if let Err(error) = feedback::terminal::run(controller, until, problem).await {
+                    eprintln!("bestbox: {error}");
+                }
+            })
+        } else {
+            if let Some(problem) = problem {
+                progress.error(&problem);
+            }
+            let ready = dictation.ready.clone();
+            tokio::spawn(async move {
+                until.run_until_cancelled(tell(controller, ready, progress)).await;
+            })
+        };
+        View { stop, shown }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        // Whatever it was, the terminal is given back by now.
+        let _ = self.shown.await;
+    }
 }
 
 /// The right to run; none where another dictation goes on.
@@ -175,14 +241,25 @@ async fn seat(folder: &Path, replace: bool) -> Result<Option<Seat>, Error> {
     }
 }
 
-/// What happens, for whoever started it in a terminal.
-async fn tell(controller: Controller, progress: Progress) {
+/// What happens, as lines on standard error.
+async fn tell(controller: Controller, mut ready: watch::Receiver<Option<Arc<Ready>>>, progress: Progress) {
     let mut events = controller.events();
-    while let Ok(event) = events.recv().await {
-        match event {
-            Event::Warning { message } | Event::Error { message, .. } => progress.error(&message),
-            Event::Microphone { name: None, message } => progress.error(&message),
-            _ => {}
+    let mut loading = true;
+    loop {
+        tokio::select! {
+            loaded = ready.wait_for(Option::is_some), if loading => {
+                loading = false;
+                progress.end();
+                if loaded.is_ok() {
+                    progress.line("dictation is ready");
+                }
+            }
+            event = events.recv() => match event {
+                Ok(Event::Warning { message } | Event::Error { message, .. }) => progress.error(&message),
+                Ok(Event::Microphone { name: None, message }) => progress.error(&message),
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
         }
     }
 }
@@ -198,7 +275,7 @@ async fn load(
         needs: plans::needs(&base, &config),
         channels: Channels::Average,
         program: program()?,
-        notice: notice.clone(),
+        notice,
         upkeep: Upkeep::Kept,
         config,
     };
@@ -212,7 +289,6 @@ async fn load(
         lease.recognize(utterance, options, Ticket::default(), CancellationToken::new()).await?;
     }
     ready.send_replace(Some(Arc::new(Ready { engine, lease })));
-    notice("dictation is ready");
     // Dropping the sender would say that loading failed.
     ready.closed().await;
     Ok(())

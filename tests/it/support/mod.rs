@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod desktop;
+pub mod dictate;
 pub mod fake;
 pub mod http;
 pub mod jobs;

@@ -23,16 +23,20 @@ const FLOOR: f32 = -60.0;
 const HELP: &str = " space: start, stop   esc: cancel   r: recover   a: last text again   p: private   q: quit ";
 
 /// Shows the view on standard output until `stop`, `q` or the end of dictation, then gives the terminal back.
-/// Returns an error where standard output is no terminal that can be driven.
-pub async fn run(controller: Controller, stop: CancellationToken) -> Result<(), String> {
-    let shown = tokio::task::spawn_blocking(move || show(&controller, &stop)).await;
+/// Returns an error where standard output is no terminal that can be driven. `problem` is the first thing it tells.
+pub async fn run(controller: Controller, stop: CancellationToken, problem: Option<String>) -> Result<(), String> {
+    let mut view = View::default();
+    if let Some(message) = problem {
+        view.take_in(&Event::Warning { message });
+    }
+    let shown = tokio::task::spawn_blocking(move || show(&controller, &stop, view)).await;
     shown.map_err(|error| error.to_string())?.map_err(|error| format!("the terminal cannot be used ({error})"))
 }
 
-fn show(controller: &Controller, stop: &CancellationToken) -> std::io::Result<()> {
+fn show(controller: &Controller, stop: &CancellationToken, view: View) -> std::io::Result<()> {
     // Also gives the terminal back when this thread panics.
     let mut terminal = ratatui::try_init()?;
-    let result = frames(&mut terminal, controller, stop);
+    let result = frames(&mut terminal, controller, stop, view);
     ratatui::restore();
     result
 }
@@ -41,10 +45,10 @@ fn frames(
     terminal: &mut ratatui::DefaultTerminal,
     controller: &Controller,
     stop: &CancellationToken,
+    mut view: View,
 ) -> std::io::Result<()> {
     let mut events = controller.events();
     let status = controller.status();
-    let mut view = View::default();
     loop {
         loop {
             match events.try_recv() {
