@@ -1,7 +1,7 @@
 # `make` lists what there is. Every step does only what is still missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-long portable bench bench-serve bench-batch bench-dictate fmt lint doc clean
+.PHONY: help setup setup-dev demo test test-long portable deb tarball bench bench-serve bench-batch bench-dictate fmt lint doc clean
 SHELL := /bin/bash
 
 # Models, llama-server and logs: the folder that bestbox itself uses.
@@ -43,6 +43,14 @@ portable: ## binaries for any x86-64-v3 machine (AVX2), in target/portable/relea
 	GGML_AVX_VNNI=OFF GGML_AVX512=OFF GGML_LLAMAFILE=ON RUSTFLAGS="-C target-cpu=x86-64-v3" \
 	CARGO_TARGET_DIR=target/portable cargo build --locked --release $(if $(FEATURES),--features $(FEATURES))
 	@scripts/setup-llama --portable target/portable/release/llama-server
+
+# PACK=native packs the usual release build instead: for machines with this processor only.
+PACK ?= portable
+deb: $(if $(filter native,$(PACK)),setup,portable) ## a Debian package in target/package/out (PACK=native: only for this processor)
+	@scripts/package deb $(PACK)
+
+tarball: $(if $(filter native,$(PACK)),setup,portable) ## the same files as a tarball for ~/.local
+	@scripts/package tarball $(PACK)
 
 bench-serve: setup ## 64 clients for 2 minutes against the service (SERVE_BENCH="--seconds 30" for arguments)
 	python3 bench/serve_load.py $(SERVE_BENCH)

@@ -62,8 +62,8 @@ pub enum Command {
     Models(ModelsArgs),
     /// Put text into the window that has the keyboard focus, as dictation does
     Insert(InsertArgs),
-    /// Check this machine: models, servers, audio, CPU, disk; says what to do
-    Doctor,
+    /// Check this machine: models, servers, microphone, keys, windows, CPU, disk; says what to do
+    Doctor(DoctorArgs),
     /// List audio input devices
     Devices,
     /// Show, create or locate the configuration
@@ -567,6 +567,13 @@ pub enum ModelsCommand {
         /// Catalogue name
         name: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Also record two seconds, recognise them, and paste and type into a window of its own
+    #[arg(long)]
+    pub self_test: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,14 @@
 //! `bestbox doctor` and `bestbox devices`: each line is ok, or says what is wrong and what to do.
 
+mod self_test;
+#[cfg(all(unix, not(target_os = "macos")))]
+mod window;
+
 use super::dictate::desktop_session::Session;
 use super::dictate::hotkey::{self, Hotkey, HotkeyError};
 use super::models::store;
+use crate::audio::capture::Source;
+use crate::cli::DoctorArgs;
 use crate::config::{Config, HotkeyBackend, Loaded, TierConfig};
 use crate::engine;
 use crate::error::Error;
@@ -26,7 +32,7 @@ enum Finding {
 use Finding::{Note, Ok as Good, Wrong};
 
 /// Checks everything that the configuration needs; an error when something is wrong.
-pub(super) async fn run(loaded: Loaded) -> Result<(), Error> {
+pub(super) async fn run(loaded: Loaded, args: DoctorArgs) -> Result<(), Error> {
     let config = &loaded.config;
     let mut findings = vec![
         ("bestbox", Good(format!("{} ({})", env!("CARGO_PKG_VERSION"), build()))),
@@ -44,7 +50,7 @@ pub(super) async fn run(loaded: Loaded) -> Result<(), Error> {
     }
     findings.push(("ffmpeg", ffmpeg(config)));
     findings.push(("pip", pip()));
-    findings.push(("microphone", microphone()));
+    findings.push(("microphone", microphone(config)));
     let session = Session::from_env();
     let hotkeys = hotkey::of(&config.dictate);
     let keys = keys(config, &session, &hotkeys).await;
@@ -53,6 +59,9 @@ pub(super) async fn run(loaded: Loaded) -> Result<(), Error> {
     findings.push(("insertion", insertion(&session)));
     findings.push(("cache", disk(&cache_dir())));
     findings.push(("temp", disk(&std::env::temp_dir())));
+    if args.self_test {
+        findings.extend(self_test::run(config, &session).await);
+    }
     let mut wrong = 0;
     for (what, finding) in findings {
         match finding {
@@ -192,14 +201,32 @@ fn pip() -> Finding {
     }
 }
 
-fn microphone() -> Finding {
-    let device = cpal::default_host().default_input_device();
+fn microphone(config: &Config) -> Finding {
+    let host = cpal::default_host();
+    let inputs = || host.input_devices().into_iter().flatten().filter_map(|device| name(&device));
+    if let Source::Named(wanted) = source(&config.dictate.microphone) {
+        let known: Vec<String> = inputs().collect();
+        if let Some(name) = known.iter().find(|name| name.to_lowercase().contains(&wanted.to_lowercase())) {
+            return Good(name.clone());
+        }
+        return Wrong(
+            format!("dictate.microphone '{wanted}' is not there"),
+            "dictation takes the default meanwhile; `bestbox devices` lists what is there".into(),
+        );
+    }
     // A default is named even where there is no sound card: only one that can be opened counts.
-    let usable = device.filter(|device| device.default_input_config().is_ok());
+    let usable = host.default_input_device().filter(|device| device.default_input_config().is_ok());
     match usable.and_then(|device| name(&device)) {
         Some(name) => Good(name),
         None => Note("none found".into(), "files still work; plug one in for dictation"),
     }
+}
+
+/// Where dictation takes its sound from.
+fn source(microphone: &str) -> Source {
+    // A source of PulseAudio is the default one: the environment names it.
+    let default = microphone.is_empty() || microphone.starts_with(super::dictate::PULSE);
+    if default { Source::Default } else { Source::Named(microphone.to_owned()) }
 }
 
 /// Whether the configured keys can be had.

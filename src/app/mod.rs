@@ -44,7 +44,11 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::History(args) => dictate::history(global, args),
         Command::Keys(args) => keys::run(args),
         Command::Models(args) => models::run(load(&global, vec![])?, &global, args),
-        Command::Doctor => block_on(doctor::run(load(&global, vec![])?)),
+        Command::Doctor(args) => {
+            let loaded = load(&global, vec![])?;
+            dictate::set_sound_environment(&loaded.config.dictate);
+            block_on(doctor::run(loaded, args))
+        }
         Command::Devices => doctor::devices(),
         Command::Config(args) => config::run(&global, args),
         Command::Bench(args) => block_on(bench::run(load(&global, vec![])?, global, args)),

@@ -36,12 +36,12 @@ pub(in crate::app) use run::{Dictation, Opening};
 use super::session::{self, Overrides};
 use super::{Override, block_on, load};
 use crate::cli::{CtlArgs, DictateArgs, Global, HistoryArgs, HistoryCommand};
-use crate::config::Loaded;
+use crate::config::{DictateConfig, Loaded};
 use crate::error::Error;
 use toml::Value;
 
 /// Begins the name of a microphone that is a source of PulseAudio.
-const PULSE: &str = "pulse:";
+pub(super) const PULSE: &str = "pulse:";
 
 /// The flags of `bestbox dictate` as configuration.
 pub(super) fn overrides(args: &DictateArgs) -> Vec<Override> {
@@ -55,15 +55,20 @@ pub(super) fn overrides(args: &DictateArgs) -> Vec<Override> {
 
 /// `bestbox dictate`.
 pub(super) fn run(loaded: Loaded, global: Global, args: DictateArgs) -> Result<(), Error> {
+    set_sound_environment(&loaded.config.dictate);
+    block_on(run::run(loaded, global, args))
+}
+
+/// What the sound system is to know before it is first used. Called by `main`, before any other thread runs.
+pub(super) fn set_sound_environment(config: &DictateConfig) {
     // PulseAudio's ALSA plugin buffers two seconds where nobody says otherwise.
     let mut environment = vec![("PULSE_LATENCY_MSEC", "20")];
     environment.retain(|(name, _)| std::env::var_os(name).is_none());
-    environment.extend(loaded.config.dictate.microphone.strip_prefix(PULSE).map(|name| ("PULSE_SOURCE", name)));
+    environment.extend(config.microphone.strip_prefix(PULSE).map(|name| ("PULSE_SOURCE", name)));
     for (name, value) in environment {
-        // SAFETY: no other thread runs yet: this is called by `main` before the runtime is started.
+        // SAFETY: no other thread runs yet: `main` has not started the runtime.
         unsafe { std::env::set_var(name, value) };
     }
-    block_on(run::run(loaded, global, args))
 }
 
 /// `bestbox ctl`.

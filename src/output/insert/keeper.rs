@@ -20,6 +20,16 @@ const TAKEN: &str = "taken";
 pub struct Held {
     /// 0: the clipboard; 1: the primary selection.
     pub slot: usize,
+    pub content: HeldContent,
+    /// What it is to offer again once the text that it offers now has been read.
+    pub before: Option<HeldContent>,
+    /// Any resource of the program that is to read that text (X11); none: whichever reads.
+    pub reader: Option<u32>,
+}
+
+/// What a selection offers, or is to offer.
+#[derive(Serialize, Deserialize)]
+pub struct HeldContent {
     /// Names of all targets, also of those without data (X11).
     pub advertised: Vec<String>,
     pub items: Vec<HeldItem>,

@@ -16,6 +16,8 @@ mod portal;
 mod x11;
 #[cfg(all(unix, not(target_os = "macos")))]
 mod x11_keys;
+#[cfg(all(unix, not(target_os = "macos")))]
+mod x11_raw;
 
 use super::control::Controller;
 use super::desktop_session::Session;

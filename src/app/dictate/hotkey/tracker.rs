@@ -68,11 +68,6 @@ impl Tracker {
         }
     }
 
-    /// Whether there is nothing to watch.
-    pub fn is_empty(&self) -> bool {
-        self.shortcuts.is_empty()
-    }
-
     /// A key went down; repeats of a key that is down say nothing.
     pub fn press(&mut self, code: u32, now: Instant) -> Vec<Edge> {
         if !self.down.insert(code) {
@@ -120,6 +115,13 @@ impl Tracker {
             }
         }
         edges
+    }
+
+    /// Nobody will tell of keys any more: whatever is held is let go.
+    pub fn release_all(&mut self) -> Vec<Edge> {
+        self.down.clear();
+        let held = self.shortcuts.iter_mut().filter_map(|shortcut| shortcut.held.take().map(|_| shortcut.index));
+        held.map(Edge::Release).collect()
     }
 
     fn is_modifier(&self, code: u32) -> bool {

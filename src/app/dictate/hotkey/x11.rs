@@ -1,11 +1,12 @@
-//! Keys of the X server: grabs for keys, raw events for modifiers alone.
+//! Keys of the X server: grabs for keys; modifiers alone are the matter of [`super::x11_raw`].
 //!
 //! Owns one connection, its grabs and a thread that waits for events. While a grabbed key is down the server sends
 //! all keys to us, so its release is never missed. Repeats come as presses without releases (XKB's detectable
 //! autorepeat) and are folded. Other threads send requests on the same connection.
 
-use super::tracker::{Edge, Tracker};
+use super::tracker::Edge;
 use super::x11_keys::{Grab, Keyboard};
+use super::x11_raw::Raw;
 use super::{Hotkey, HotkeyError};
 use crate::app::dictate::control::Controller;
 use crate::config::{KEYS, Modifier};
@@ -13,9 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
 use x11rb::connection::{Connection, RequestConnection};
-use x11rb::protocol::xinput::{self, ConnectionExt as _, XIEventMask};
+use x11rb::protocol::xinput;
 use x11rb::protocol::xkb::{self, ConnectionExt as _};
 use x11rb::protocol::xproto::{
     ClientMessageEvent, ConnectionExt as _, CreateWindowAux, EventMask, GrabMode, KeyPressEvent, ModMask, Window,
@@ -30,13 +30,14 @@ pub struct X11 {
     /// Gets a message when the thread is to end.
     mailbox: Window,
     thread: Option<JoinHandle<()>>,
+    _raw: Option<Raw>,
 }
 
 struct Shared {
     connection: RustConnection,
     root: Window,
     /// Whether Escape cancels now.
-    escape: AtomicBool,
+    escape: Arc<AtomicBool>,
 }
 
 /// Switches Escape.
@@ -66,20 +67,21 @@ impl X11 {
                 grab(&connection, root, hotkey, &keyboard.grabs(&hotkey.shortcut))?;
             }
         }
-        let tracker = tracker(&hotkeys, &keyboard);
-        if !tracker.is_empty() {
-            watch_raw(&connection, root).map_err(|error| failed(&error))?;
-        }
+        let escape = Arc::new(AtomicBool::new(false));
+        let watched = hotkeys.iter().any(|hotkey| hotkey.shortcut.only_modifiers());
+        let raw = watched.then(|| Raw::start(display, hotkeys.clone(), controller.clone(), escape.clone()));
+        let raw = raw.transpose().map_err(|reason| HotkeyError::X11 { reason })?;
         let mailbox = connection.generate_id().map_err(|error| failed(&error))?;
         let aux = CreateWindowAux::new();
         let created = connection.create_window(0, mailbox, root, 0, 0, 1, 1, 0, WindowClass::INPUT_ONLY, 0, &aux);
         created.map_err(|error| failed(&error))?.check().map_err(|error| failed(&error))?;
-        let shared = Arc::new(Shared { connection, root, escape: AtomicBool::new(false) });
-        let ears =
-            Ears { shared: shared.clone(), hotkeys, keyboard, tracker, controller, mailbox, held: BTreeMap::new() };
+        let shared = Arc::new(Shared { connection, root, escape });
+        let held = BTreeMap::new();
+        let watched = raw.is_some();
+        let ears = Ears { shared: shared.clone(), hotkeys, keyboard, watched, controller, mailbox, held };
         let thread = std::thread::Builder::new().name("hotkeys".into()).spawn(move || ears.run());
         let thread = Some(thread.map_err(|error| failed(&error))?);
-        Ok(X11 { shared, mailbox, thread })
+        Ok(X11 { shared, mailbox, thread, _raw: raw })
     }
 
     /// The switch of Escape.
@@ -134,8 +136,8 @@ impl Escape {
     }
 }
 
-/// Repeats without releases; raw events of version 2.2 (sent even while somebody holds a grab).
-fn prepare(connection: &RustConnection) -> Result<(), x11rb::errors::ReplyError> {
+/// Repeats without releases; news of other layouts and keyboards.
+pub(super) fn prepare(connection: &RustConnection) -> Result<(), x11rb::errors::ReplyError> {
     connection.xkb_use_extension(1, 0)?.reply()?;
     let repeat = xkb::PerClientFlag::DETECTABLE_AUTO_REPEAT;
     let device = xkb::ID::USE_CORE_KBD.into();
@@ -145,15 +147,7 @@ fn prepare(connection: &RustConnection) -> Result<(), x11rb::errors::ReplyError>
     let events = xkb::EventType::MAP_NOTIFY | xkb::EventType::NEW_KEYBOARD_NOTIFY;
     let parts = xkb::MapPart::KEY_SYMS | xkb::MapPart::MODIFIER_MAP;
     let (no_events, details) = (xkb::EventType::default(), xkb::SelectEventsAux::new());
-    connection.xkb_select_events(device, no_events, events, parts, parts, &details)?.check()?;
-    connection.xinput_xi_query_version(2, 2)?.reply()?;
-    Ok(())
-}
-
-fn watch_raw(connection: &RustConnection, root: Window) -> Result<(), x11rb::errors::ReplyError> {
-    let mask = XIEventMask::RAW_KEY_PRESS | XIEventMask::RAW_KEY_RELEASE;
-    let masks = [xinput::EventMask { deviceid: xinput::Device::ALL_MASTER.into(), mask: vec![mask] }];
-    Ok(connection.xinput_xi_select_events(root, &masks)?.check()?)
+    connection.xkb_select_events(device, no_events, events, parts, parts, &details)?.check()
 }
 
 fn grab(connection: &RustConnection, root: Window, hotkey: &Hotkey, grabs: &[Grab]) -> Result<(), HotkeyError> {
@@ -175,16 +169,13 @@ fn grab(connection: &RustConnection, root: Window, hotkey: &Hotkey, grabs: &[Gra
     Ok(())
 }
 
-fn tracker(hotkeys: &[Hotkey], keyboard: &Keyboard) -> Tracker {
-    Tracker::new(hotkeys, |hotkey| hotkey.shortcut.only_modifiers(), |key| keyboard.codes(key))
-}
-
 /// What the thread has.
 struct Ears {
     shared: Arc<Shared>,
     hotkeys: Vec<Hotkey>,
     keyboard: Keyboard,
-    tracker: Tracker,
+    /// Whether raw events are watched: they tell of Escape too.
+    watched: bool,
     controller: Controller,
     mailbox: Window,
     /// Keycodes that are down, and the hotkeys they hold.
@@ -216,14 +207,6 @@ impl Ears {
                     self.say(Edge::Release(index));
                 }
             }
-            Event::XinputRawKeyPress(event) => {
-                let edges = self.tracker.press(event.detail, Instant::now());
-                edges.into_iter().for_each(|edge| self.say(edge));
-            }
-            Event::XinputRawKeyRelease(event) => {
-                let edges = self.tracker.release(event.detail);
-                edges.into_iter().for_each(|edge| self.say(edge));
-            }
             Event::MappingNotify(_) | Event::XkbMapNotify(_) | Event::XkbNewKeyboardNotify(_) => self.remap(),
             // A key of Escape that another program has.
             Event::Error(error) => tracing::debug!("X11: {:?} of request {:?}", error.error_kind, error.request_name),
@@ -239,8 +222,7 @@ impl Ears {
         let state = self.keyboard.relevant(event.state);
         let is_escape = KEYS.iter().any(|key| key.name() == "escape" && self.keyboard.codes(key).contains(&code));
         if is_escape {
-            // Where raw events are watched, they tell of it already.
-            if self.tracker.is_empty() {
+            if !self.watched {
                 self.say(Edge::Escape);
             }
             return;
@@ -272,13 +254,6 @@ impl Ears {
             if let Err(error) = grab(connection, *root, hotkey, &new) {
                 tracing::warn!("after a change of the keyboard: {error}");
             }
-        }
-        let changed = self.hotkeys.iter().any(|hotkey| {
-            hotkey.shortcut.only_modifiers()
-                && self.keyboard.codes(hotkey.shortcut.key) != keyboard.codes(hotkey.shortcut.key)
-        });
-        if changed {
-            self.tracker = tracker(&self.hotkeys, &keyboard);
         }
         self.keyboard = keyboard;
         let _ = connection.flush();

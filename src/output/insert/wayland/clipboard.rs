@@ -1,7 +1,7 @@
 //! The clipboard on Wayland. The compositor tells when somebody reads, not who: what is read before the paste shortcut
 //! is pressed is read by clipboard managers, what is read after it by the target.
 
-use super::super::keeper::{Held, HeldItem};
+use super::super::keeper::{Held, HeldContent, HeldItem};
 use super::super::{Read, Selections, ToolError};
 use super::desk::{Content, DESK, Desk, no_control};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -109,15 +109,12 @@ impl WaylandClipboard {
         }
         DESK.call(|desk| {
             let owned = desk.state.slots.iter().enumerate();
-            let owned = owned.filter_map(|(slot, it)| it.source.as_ref().map(|(_, content)| (slot, content)));
-            let held = owned.map(|(slot, content)| {
-                let items = content.iter().map(|(name, bytes)| HeldItem {
-                    name: name.clone(),
-                    kind: String::new(),
-                    format: 8,
-                    bytes: bytes.to_vec(),
-                });
-                Held { slot, advertised: Vec::new(), items: items.collect() }
+            let owned = owned.filter_map(|(slot, it)| it.source.as_ref().map(|(_, content)| (slot, it, content)));
+            let held = owned.map(|(slot, it, content)| Held {
+                slot,
+                content: pack(content),
+                before: it.before.as_ref().filter(|_| it.restore_when_read).map(pack),
+                reader: None,
             });
             Ok(held.collect())
         })
@@ -126,11 +123,21 @@ impl WaylandClipboard {
     /// Serves what another process has exported.
     pub fn import(held: Vec<Held>) -> Result<(), ToolError> {
         DESK.call(move |desk| {
+            let mut lent = Vec::new();
             for held in held.into_iter().filter(|held| held.slot < 2) {
-                let content = held.items.into_iter().map(|item| (item.name, Arc::new(item.bytes)));
-                desk.own(held.slot, content.collect())?;
+                desk.state.slots[held.slot].before = held.before.map(unpack);
+                desk.own(held.slot, unpack(held.content))?;
+                lent.extend(desk.state.slots[held.slot].before.is_some().then_some(held.slot));
             }
-            desk.round_trip()
+            if lent.is_empty() {
+                return desk.round_trip();
+            }
+            desk.let_watchers_read()?;
+            for index in lent {
+                let slot = &mut desk.state.slots[index];
+                (slot.armed, slot.read, slot.restore_when_read) = (true, None, true);
+            }
+            Ok(())
         })
     }
 
@@ -146,6 +153,20 @@ impl WaylandClipboard {
             let _ = told.recv();
         }
     }
+}
+
+fn pack(content: &Content) -> HeldContent {
+    let item = |(name, bytes): &(String, Arc<Vec<u8>>)| HeldItem {
+        name: name.clone(),
+        kind: String::new(),
+        format: 8,
+        bytes: bytes.to_vec(),
+    };
+    HeldContent { advertised: Vec::new(), items: content.iter().map(item).collect() }
+}
+
+fn unpack(held: HeldContent) -> Content {
+    held.items.into_iter().map(|item| (item.name, Arc::new(item.bytes))).collect()
 }
 
 /// A text under all the names by which programs ask for text; `passing`: clipboard managers are to keep no history of it.

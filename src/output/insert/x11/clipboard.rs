@@ -1,6 +1,6 @@
 //! The handle of the thread that owns selections.
 
-use super::super::keeper::{Held, HeldItem};
+use super::super::keeper::{Held, HeldContent, HeldItem};
 use super::super::thread::{Attend, Thread};
 use super::super::{Read, Selections, ToolError};
 use super::content::{Content, Item, Keep};
@@ -97,18 +97,16 @@ impl X11Clipboard {
             return Ok(Vec::new());
         }
         call(|owner| {
-            let display = &owner.display;
             let mut held = Vec::new();
-            for (slot, content) in
-                owner.slots.iter().enumerate().filter_map(|(i, slot)| Some((i, slot.content.as_ref()?)))
-            {
-                let names = |atoms: &[u32]| atoms.iter().map(|atom| display.name(*atom)).collect::<Result<Vec<_>, _>>();
-                let mut items = Vec::new();
-                for item in &content.items {
-                    let (name, kind) = (display.name(item.target)?, display.name(item.kind)?);
-                    items.push(HeldItem { name, kind, format: item.format, bytes: item.bytes.to_vec() });
-                }
-                held.push(Held { slot, advertised: names(&content.advertised)?, items });
+            for (index, slot) in owner.slots.iter().enumerate() {
+                let Some(content) = &slot.content else { continue };
+                let before = slot.before.as_ref().filter(|_| slot.restore_when_read);
+                held.push(Held {
+                    slot: index,
+                    content: owner.pack(content)?,
+                    before: before.map(|before| owner.pack(before)).transpose()?,
+                    reader: slot.reader,
+                });
             }
             Ok(held)
         })
@@ -117,13 +115,11 @@ impl X11Clipboard {
     /// Serves what another process has exported.
     pub fn import(held: Vec<Held>) -> Result<(), ToolError> {
         call(move |owner| {
-            for Held { slot, advertised, items } in held.into_iter().filter(|held| held.slot < 2) {
-                let atoms = advertised.iter().map(|name| owner.display.atom(name)).collect::<Result<Vec<_>, _>>()?;
-                let mut content = Content { advertised: atoms, items: Vec::new() };
-                for HeldItem { name, kind, format, bytes } in items {
-                    let (target, kind) = (owner.display.atom(&name)?, owner.display.atom(&kind)?);
-                    content.items.push(Item { target, kind, format, bytes: Arc::new(bytes) });
-                }
+            for Held { slot, content, before, reader } in held.into_iter().filter(|held| held.slot < 2) {
+                let content = owner.unpack(content)?;
+                let before = before.map(|before| owner.unpack(before)).transpose()?;
+                let of = &mut owner.slots[slot];
+                (of.restore_when_read, of.before, of.reader) = (before.is_some(), before, reader);
                 owner.own(slot, content)?;
             }
             Ok(())
@@ -141,6 +137,29 @@ impl X11Clipboard {
             // An error is the end of the thread: nothing is owned any more.
             let _ = told.recv();
         }
+    }
+}
+
+impl Owner {
+    /// By names: atoms are numbers of the server, and mean nothing elsewhere.
+    fn pack(&self, content: &Content) -> Result<HeldContent, ToolError> {
+        let name = |atom: u32| self.display.name(atom);
+        let advertised = content.advertised.iter().map(|atom| name(*atom)).collect::<Result<Vec<_>, _>>()?;
+        let item = |item: &Item| -> Result<HeldItem, ToolError> {
+            let (name, kind) = (name(item.target)?, name(item.kind)?);
+            Ok(HeldItem { name, kind, format: item.format, bytes: item.bytes.to_vec() })
+        };
+        Ok(HeldContent { advertised, items: content.items.iter().map(item).collect::<Result<Vec<_>, _>>()? })
+    }
+
+    fn unpack(&self, held: HeldContent) -> Result<Content, ToolError> {
+        let atom = |name: &String| self.display.atom(name);
+        let advertised = held.advertised.iter().map(atom).collect::<Result<Vec<_>, _>>()?;
+        let item = |item: HeldItem| -> Result<Item, ToolError> {
+            let (target, kind) = (atom(&item.name)?, atom(&item.kind)?);
+            Ok(Item { target, kind, format: item.format, bytes: Arc::new(item.bytes) })
+        };
+        Ok(Content { advertised, items: held.items.into_iter().map(item).collect::<Result<Vec<_>, _>>()? })
     }
 }
 
