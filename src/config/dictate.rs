@@ -36,8 +36,8 @@ pub struct DictateConfig {
     pub max_seconds: f64,
     /// A pause of so many seconds ends a phrase, which is then recognised and cleaned while you go on.
     pub pause_seconds: f64,
-    /// Longest phrase, seconds; speech without a pause is cut at its quietest place. Shorter than Whisper's window, so
-    /// that little is left to do after the release.
+    /// Longest phrase, seconds; speech without a pause is cut at its quietest place. The last phrase is what is left to
+    /// do after the release: up to 7.6 s Whisper takes no longer for it than for two words (see `short_context`).
     pub max_utterance_seconds: f64,
     /// Seconds of new speech between two looks at the phrase that is being spoken, for the text shown meanwhile; 0: only
     /// in pauses.
@@ -82,8 +82,8 @@ impl Default for DictateConfig {
             tap_seconds: 0.3,
             min_seconds: 0.15,
             max_seconds: 900.0,
-            pause_seconds: 0.6,
-            max_utterance_seconds: 12.0,
+            pause_seconds: 0.5,
+            max_utterance_seconds: 7.5,
             partial_seconds: 1.5,
             deadline_seconds: 0.8,
             deadline_word_seconds: 0.03,

@@ -1,6 +1,7 @@
 //! From the key to the window, on a real X server with a window manager and a sound server: hold, speak, release, and
 //! the text is there.
 
+use crate::support::cli::sample;
 use crate::support::desktop::sound::Plugged;
 use crate::support::desktop::windows::Window;
 use crate::support::desktop::{Desktop, wait_until};
@@ -15,28 +16,38 @@ const CONFIG: &str = "profile = 'tiny'\n[cleanup]\nstyle = 'verbatim'\n\
 /// Longer than any text takes to arrive, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// "How many hours are there in one week?", without the silence around it.
-fn speech() -> PathBuf {
-    crate::support::cli::sample("requests/quick-hours.wav")
-}
-
 struct Stage {
     desktop: Desktop,
     home: Home,
+    /// "How many hours are there in one week?", from its first sound to its last.
+    speech: PathBuf,
+}
+
+/// Writes the recording without the silence around it: whoever loses the first or the last moment loses a word.
+fn trimmed(to: PathBuf) -> PathBuf {
+    let mut reader = hound::WavReader::open(sample("requests/quick-hours.wav")).expect("a sample");
+    let (spec, samples) = (reader.spec(), reader.samples::<i16>().map(Result::unwrap).collect::<Vec<i16>>());
+    let loud = |sample: &i16| sample.unsigned_abs() > 600;
+    let (first, last) = (samples.iter().position(loud).expect("sound"), samples.iter().rposition(loud).expect("sound"));
+    let mut writer = hound::WavWriter::create(&to, spec).expect("a file");
+    samples[first..=last].iter().for_each(|sample| writer.write_sample(*sample).expect("a sample"));
+    writer.finalize().expect("a file");
+    to
 }
 
 impl Stage {
     fn set() -> Stage {
         let desktop = Desktop::with_sound();
         let home = Home::on(&desktop, CONFIG);
-        Stage { desktop, home }
+        let speech = trimmed(desktop.folder().join("speech.wav"));
+        Stage { desktop, home, speech }
     }
 
     /// Holds the key, speaks as soon as it listens, and lets go with the last sound.
     fn say(&self, follower: &mut Follower) {
         self.desktop.xdotool(["keydown", "F9"]);
         follower.next("listening");
-        self.desktop.play(&speech());
+        self.desktop.play(&self.speech);
         self.desktop.xdotool(["keyup", "F9"]);
     }
 
@@ -115,7 +126,7 @@ fn a_window_that_lost_the_focus_gets_nothing(stage: &Stage, windows: (&Window, &
     let before = (begun.text(), other.text());
     stage.desktop.xdotool(["keydown", "F9"]);
     follower.next("listening");
-    stage.desktop.play(&speech());
+    stage.desktop.play(&stage.speech);
     stage.desktop.focus(other);
     stage.desktop.xdotool(["keyup", "F9"]);
     let text = follower.next("final")["text"].as_str().expect("a text").to_owned();
@@ -152,7 +163,7 @@ fn a_microphone_that_is_unplugged_costs_no_word_before_and_none_after() {
     stage.desktop.focus(&terminal);
     stage.desktop.xdotool(["keydown", "F9"]);
     follower.next("listening");
-    stage.desktop.play(&speech());
+    stage.desktop.play(&stage.speech);
     stage.desktop.microphone(Plugged::Out);
     std::thread::sleep(Duration::from_secs(2));
     stage.desktop.xdotool(["keyup", "F9"]);

@@ -86,19 +86,22 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
     for round in 0..=bench.args.repeat {
         let some = if round == 0 { 1 } else { takes.len() };
         for (number, take) in takes.iter().enumerate().take(some) {
-            bench.progress.line(&format!("round {round}, take {} of {}", number + 1, takes.len()));
+            let mut line = format!("round {round}, take {} of {}, {:.1} s:", number + 1, takes.len(), take.seconds());
             for (dictating, runs) in ours.iter_mut().zip(&mut runs) {
                 let run = dictating.take(take).await?;
+                line = format!("{line} {:.0} ms,", run.release);
                 if round > 0 {
                     runs[number].push(run);
                 }
             }
             for (peer, times) in peers.iter_mut().zip(&mut theirs) {
                 let answer = tokio::task::block_in_place(|| peer.recognize(&take.file))?;
+                line = format!("{line} {} {:.0} ms,", peer.name, answer.ms);
                 if round > 0 {
                     times[number].push(answer.ms);
                 }
             }
+            bench.progress.line(line.trim_end_matches(','));
         }
     }
     for dictating in ours {

@@ -23,11 +23,14 @@ pub(super) struct Ready {
     pub lease: Lease,
 }
 
+/// A recognition under way.
+type Work = dyn Future<Output = Result<Transcript, SpeechError>> + Send;
+
 /// The way of one take to the recogniser.
 pub(super) struct Ear {
     ready: watch::Receiver<Option<Arc<Ready>>>,
     options: SpeechOptions,
-    work: Option<Pin<Box<dyn Future<Output = Result<Transcript, SpeechError>> + Send>>>,
+    work: Option<Pin<Box<Work>>>,
 }
 
 impl Ear {

@@ -211,9 +211,10 @@ impl Take {
                         let text = text.shown(phrases.guess());
                         self.tell(Event::Partial { take: self.id, text });
                     }
-                    Some(Err(error)) => if phrases.failed() {
-                        failure = Some(error);
-                    },
+                    Some(Err(error)) => {
+                        let lost = phrases.failed();
+                        failure = if lost { Some(error) } else { failure };
+                    }
                 },
             }
         }
