@@ -461,7 +461,14 @@ mod program {
         let bus = service(&session, name, path, panel.clone()).await;
         let heard = desktop.folder().join("heard.raw");
         let mut recorder = desktop.command("parec");
-        recorder.args(["--device=speaker.monitor", "--raw", "--format=s16le", "--rate=48000", "--channels=1"]);
+        recorder.args([
+            "--device=speaker.monitor",
+            "--raw",
+            "--format=s16le",
+            "--rate=48000",
+            "--channels=1",
+            "--latency-msec=50",
+        ]);
         recorder.stdin(Stdio::null()).stdout(std::fs::File::create(&heard).expect("a file"));
         let _recorder = Running(recorder.spawn().expect("parec"));
         wait_until("the loudspeaker", || std::fs::metadata(&heard).is_ok_and(|meta| meta.len() > 0));
@@ -480,8 +487,16 @@ mod program {
 
         wait_until("the icon", || !panel.items.lock().expect("items").is_empty());
         let name = panel.items.lock().expect("items")[0].clone();
-        let item = zbus::Proxy::new(&bus, name.as_str(), "/StatusNotifierItem", "org.kde.StatusNotifierItem").await;
-        let item = item.expect("the icon");
+        // Its changes are told by signals of its own: what a proxy remembers would be old.
+        let item: zbus::Proxy<'_> = zbus::proxy::Builder::new(&bus)
+            .destination(name.as_str())
+            .and_then(|item| item.path("/StatusNotifierItem"))
+            .and_then(|item| item.interface("org.kde.StatusNotifierItem"))
+            .expect("names")
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await
+            .expect("the icon");
         let tip = || async {
             let tip: OwnedValue = item.get_property("ToolTip").await.expect("a tool tip");
             format!("{tip:?}")
@@ -494,8 +509,13 @@ mod program {
         assert!(loudest(&heard) < 100, "nothing sounds before there is a reason");
         item.call_method("Activate", &(0, 0)).await.expect("a click");
         home.until("a recording", |status| status["state"] == "recording");
-        wait_until("its sound", || loudest(&heard) > 3000);
-        wait_until("the view", || screen().contains(" RECORDING ") && screen().contains(" dB"));
+        let begun = std::time::Instant::now();
+        while loudest(&heard) < 3000 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "waited for its sound");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        println!("its sound came after {:.1} s", begun.elapsed().as_secs_f64());
+        wait_until("the view", || screen().contains(" RECORDING ") && screen().contains("dB"));
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(tip().await.contains("bestbox: Recording"));
         if let Some(folder) = std::env::var_os("PICTURES") {
