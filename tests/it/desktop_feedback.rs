@@ -174,6 +174,9 @@ mod notifications {
             std::thread::sleep(Duration::from_millis(200));
             desk.last().is_some_and(|note| note.body == "seen again")
         });
+        // The end of the session is the end of it.
+        drop(desktop);
+        wait_until("its end", || stage.control.events.receiver_count() == 0);
         stage.feedback.stop().await;
     }
 }
@@ -429,6 +432,18 @@ mod program {
         }
     }
 
+    /// A dictation that another program has started; ended with the test, however that ends.
+    struct Started(nix::unistd::Pid);
+
+    impl Drop for Started {
+        fn drop(&mut self) {
+            let program = std::fs::read_link(format!("/proc/{}/exe", self.0));
+            if program.is_ok_and(|program| program == std::path::Path::new(env!("CARGO_BIN_EXE_bestbox"))) {
+                let _ = nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGKILL);
+            }
+        }
+    }
+
     /// Id of the menu's entry with this label: (id, properties, children).
     fn entry(layout: &Value<'_>, label: &str) -> Option<i32> {
         match layout {
@@ -482,7 +497,9 @@ mod program {
         let mut terminal = Running(terminal.spawn().expect("xterm"));
         let screen = || String::from_utf8_lossy(&std::fs::read(&written).unwrap_or_default()).into_owned();
         wait_until("the view", || screen().contains(" LOADING ") || screen().contains(" READY "));
-        home.until("the models", |status| status["ready"] == true);
+        let status = home.until("the models", |status| status["ready"] == true);
+        let pid = i32::try_from(status["pid"].as_u64().expect("a pid")).expect("a pid");
+        let _dictation = Started(nix::unistd::Pid::from_raw(pid));
         wait_until("the view", || screen().contains(" READY "));
 
         wait_until("the icon", || !panel.items.lock().expect("items").is_empty());
