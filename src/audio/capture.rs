@@ -19,6 +19,8 @@ const STEP: Duration = Duration::from_millis(10);
 const RING_SECONDS: usize = 2;
 /// A stream that has not called back for so long is dead, whatever it says.
 const WATCHDOG: Duration = Duration::from_secs(1);
+/// The same for one that has just been opened: Bluetooth and a busy sound server take their time.
+const FIRST_CALL: Duration = Duration::from_secs(3);
 /// Between two attempts to open a device.
 const RETRY: Duration = Duration::from_millis(500);
 /// Between two looks whether the chosen device is back.
@@ -201,7 +203,7 @@ impl<T: Fn(Sound)> Listener<T> {
             if let Some(error) = open.shared.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Ok(Some(format!("the microphone '{}' stopped: {error}", open.name)));
             }
-            if called.elapsed() >= WATCHDOG {
+            if called.elapsed() >= if calls == 0 { FIRST_CALL } else { WATCHDOG } {
                 return Ok(Some(format!("the microphone '{}' went silent without an error", open.name)));
             }
             if !open.chosen && polled.elapsed() >= POLL {

@@ -174,6 +174,9 @@ mod notifications {
             std::thread::sleep(Duration::from_millis(200));
             desk.last().is_some_and(|note| note.body == "seen again")
         });
+        // The end of the session is the end of it.
+        drop(desktop);
+        wait_until("its end", || stage.control.events.receiver_count() == 0);
         stage.feedback.stop().await;
     }
 }
@@ -381,5 +384,178 @@ mod overlay {
         drop(sway);
         let stopped = tokio::time::timeout(Duration::from_secs(10), stage.feedback.stop()).await;
         assert!(stopped.is_ok(), "it ends without its compositor");
+    }
+}
+
+/// What needs the program's own environment: tray, sounds, and the view in a terminal.
+mod program {
+    use super::*;
+    use crate::support::dictate::Home;
+    use std::process::{Child, Stdio};
+    use zbus::zvariant::Value;
+
+    const CONFIG: &str =
+        "profile = 'tiny'\n[cleanup]\nstyle = 'verbatim'\n[dictate.feedback]\nsounds = true\nvolume = 0.5\n";
+
+    /// The panel's side of the tray.
+    #[derive(Clone, Default)]
+    struct Panel {
+        items: Arc<Mutex<Vec<String>>>,
+    }
+
+    #[zbus::interface(name = "org.kde.StatusNotifierWatcher")]
+    impl Panel {
+        fn register_status_notifier_item(&self, service: String) {
+            self.items.lock().expect("items").push(service);
+        }
+        #[zbus(property)]
+        fn is_status_notifier_host_registered(&self) -> bool {
+            true
+        }
+        #[zbus(property)]
+        fn protocol_version(&self) -> i32 {
+            0
+        }
+        #[zbus(property)]
+        fn registered_status_notifier_items(&self) -> Vec<String> {
+            self.items.lock().expect("items").clone()
+        }
+    }
+
+    /// Ended when dropped.
+    struct Running(Child);
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// A dictation that another program has started; ended with the test, however that ends.
+    struct Started(nix::unistd::Pid);
+
+    impl Drop for Started {
+        fn drop(&mut self) {
+            let program = std::fs::read_link(format!("/proc/{}/exe", self.0));
+            if program.is_ok_and(|program| program == std::path::Path::new(env!("CARGO_BIN_EXE_bestbox"))) {
+                let _ = nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// Id of the menu's entry with this label: (id, properties, children).
+    fn entry(layout: &Value<'_>, label: &str) -> Option<i32> {
+        match layout {
+            Value::Value(inner) => entry(inner, label),
+            Value::Array(children) => children.iter().find_map(|child| entry(child, label)),
+            Value::Structure(parts) => match parts.fields() {
+                [Value::I32(id), Value::Dict(properties), children] => {
+                    let own: Option<Option<String>> = properties.get(&"label").ok();
+                    if own.flatten().as_deref() == Some(label) { Some(*id) } else { entry(children, label) }
+                }
+                fields => fields.iter().find_map(|field| entry(field, label)),
+            },
+            _ => None,
+        }
+    }
+
+    fn loudest(path: &std::path::Path) -> u16 {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let samples = bytes.chunks_exact(2).map(|two| i16::from_le_bytes([two[0], two[1]]).unsigned_abs());
+        samples.max().unwrap_or(0)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tray_sounds_and_terminal_follow_dictation_and_drive_it() {
+        let desktop = Desktop::with_sound();
+        let home = Home::on(&desktop, CONFIG);
+        let panel = Panel::default();
+        let session = session(&desktop);
+        let (name, path) = ("org.kde.StatusNotifierWatcher", "/StatusNotifierWatcher");
+        let bus = service(&session, name, path, panel.clone()).await;
+        let heard = desktop.folder().join("heard.raw");
+        let mut recorder = desktop.command("parec");
+        recorder.args([
+            "--device=speaker.monitor",
+            "--raw",
+            "--format=s16le",
+            "--rate=48000",
+            "--channels=1",
+            "--latency-msec=50",
+        ]);
+        recorder.stdin(Stdio::null()).stdout(std::fs::File::create(&heard).expect("a file"));
+        let _recorder = Running(recorder.spawn().expect("parec"));
+        wait_until("the loudspeaker", || std::fs::metadata(&heard).is_ok_and(|meta| meta.len() > 0));
+        // In a terminal, with a protocol of what is written to it.
+        let written = desktop.folder().join("written");
+        let config = home.path("bestbox.toml");
+        let line = format!("'{}' --config '{}' dictate", env!("CARGO_BIN_EXE_bestbox"), config.display());
+        let mut terminal = desktop.command("xterm");
+        terminal.args(["-u8", "-T", "view", "-geometry", "90x24", "-e", "script", "-qf"]);
+        terminal.arg(&written).args(["-c", &line]).stdin(Stdio::null());
+        let mut terminal = Running(terminal.spawn().expect("xterm"));
+        let screen = || String::from_utf8_lossy(&std::fs::read(&written).unwrap_or_default()).into_owned();
+        wait_until("the view", || screen().contains(" LOADING ") || screen().contains(" READY "));
+        let status = home.until("the models", |status| status["ready"] == true);
+        let pid = i32::try_from(status["pid"].as_u64().expect("a pid")).expect("a pid");
+        let _dictation = Started(nix::unistd::Pid::from_raw(pid));
+        wait_until("the view", || screen().contains(" READY "));
+
+        wait_until("the icon", || !panel.items.lock().expect("items").is_empty());
+        let name = panel.items.lock().expect("items")[0].clone();
+        // Its changes are told by signals of its own: what a proxy remembers would be old.
+        let item: zbus::Proxy<'_> = zbus::proxy::Builder::new(&bus)
+            .destination(name.as_str())
+            .and_then(|item| item.path("/StatusNotifierItem"))
+            .and_then(|item| item.interface("org.kde.StatusNotifierItem"))
+            .expect("names")
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await
+            .expect("the icon");
+        let tip = || async {
+            let tip: OwnedValue = item.get_property("ToolTip").await.expect("a tool tip");
+            format!("{tip:?}")
+        };
+        let said = tip().await;
+        assert!(
+            said.contains("bestbox: Ready") && said.contains("Microphone: ") && said.contains("Language: "),
+            "{said}"
+        );
+        assert!(loudest(&heard) < 100, "nothing sounds before there is a reason");
+        item.call_method("Activate", &(0, 0)).await.expect("a click");
+        home.until("a recording", |status| status["state"] == "recording");
+        let begun = std::time::Instant::now();
+        while loudest(&heard) < 3000 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "waited for its sound");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        println!("its sound came after {:.1} s", begun.elapsed().as_secs_f64());
+        wait_until("the view", || screen().contains(" RECORDING ") && screen().contains("dB"));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(tip().await.contains("bestbox: Recording"));
+        if let Some(folder) = std::env::var_os("PICTURES") {
+            let path = std::path::Path::new(&folder).join("view.png");
+            desktop.run("import", ["-window", "root", &path.display().to_string()]);
+        }
+        // Keys of the terminal drive it too.
+        desktop.xdotool(["search", "--sync", "--onlyvisible", "--name", "^view$", "windowactivate", "--sync"]);
+        desktop.xdotool(["key", "space"]);
+        home.until("its end", |status| status["state"] == "idle");
+        // The menu.
+        let menu = zbus::Proxy::new(&bus, name.as_str(), "/MenuBar", "com.canonical.dbusmenu").await.expect("a menu");
+        let layout = menu.call_method("GetLayout", &(0, -1, Vec::<String>::new())).await.expect("a layout");
+        let body = layout.body();
+        let layout = Value::from(body.deserialize::<zbus::zvariant::Structure<'_>>().expect("a layout"));
+        let private = entry(&layout, "Private: keep nothing").expect("an entry");
+        menu.call_method("Event", &(private, "clicked", Value::from(0), 0u32)).await.expect("a click");
+        home.until("private", |status| status["private"] == true);
+
+        desktop.xdotool(["key", "q"]);
+        wait_until("the end", || terminal.0.try_wait().is_ok_and(|ended| ended.is_some()));
+        assert!(screen().contains("\u{1b}[?1049l"), "the terminal is given back");
+        let names = zbus::fdo::DBusProxy::new(&bus).await.expect("the bus");
+        assert!(!names.name_has_owner(name.as_str().try_into().expect("a name")).await.expect("an answer"));
     }
 }

@@ -18,6 +18,7 @@ mod clean_model;
 mod cli_faults;
 mod cli_misc;
 mod cli_transcribe;
+mod desktop_doctor;
 mod desktop_feedback;
 mod desktop_hotkeys;
 mod desktop_package;

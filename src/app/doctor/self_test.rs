@@ -79,15 +79,20 @@ fn record(source: Source) -> Result<Recorded, String> {
     });
     let _microphone = microphone.map_err(|error| error.to_string())?;
     let until = Instant::now() + RECORDING;
-    let mut recorded = Recorded { name: String::new(), samples: Vec::new(), dropped: 0 };
+    let mut recorded = Recorded { name: "the microphone".into(), samples: Vec::new(), dropped: 0 };
+    let mut lost = None;
     while recorded.samples.len() < SECONDS * SPEECH_RATE as usize {
         match sounds.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Sound::Opened { name, .. }) => recorded.name = name,
             Ok(Sound::Samples(samples)) => recorded.samples.extend(samples),
             Ok(Sound::Dropped(count)) => recorded.dropped += count,
-            Ok(Sound::Lost(reason)) => return Err(reason),
+            // It is opened again, as dictation does.
+            Ok(Sound::Lost(reason)) => lost = Some(reason),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 let seconds = recorded.samples.len() as f64 / f64::from(SPEECH_RATE);
+                if let Some(reason) = lost {
+                    return Err(reason);
+                }
                 return Err(format!("{} delivered only {seconds:.1} s: try another microphone", recorded.name));
             }
         }

@@ -75,7 +75,8 @@ pub async fn run(session: Session, controller: Controller, stop: CancellationTok
         let event = tokio::select! {
             event = next(&mut events, &stop) => event,
             action = actions.next() => {
-                let ours = action.and_then(|action| action.args().map(|args| (args.id, args.action.clone())).ok());
+                let action = action.ok_or("the session bus has ended")?;
+                let ours = action.args().map(|args| (args.id, args.action.clone())).ok();
                 if ours.is_some_and(|(id, action)| action == "recover" && shown.ids.get(&Kind::State) == Some(&id)) {
                     controller.send(Command::Recover);
                 }

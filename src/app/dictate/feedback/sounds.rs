@@ -113,7 +113,19 @@ fn play(sound: Sound, volume: f64) -> Result<(), String> {
     }
 }
 
+/// With small periods where the device has them: PulseAudio, told to be quick for the microphone's sake
+/// (`PULSE_LATENCY_MSEC`), never asks for a period that is longer than that time.
 fn play_as<T: SizedSample + FromSample<f32>>(
+    device: &cpal::Device,
+    config: cpal::StreamConfig,
+    samples: Vec<f32>,
+) -> Result<(), String> {
+    let small = cpal::StreamConfig { buffer_size: cpal::BufferSize::Fixed(config.sample_rate / 200), ..config };
+    stream::<T>(device, small, samples.clone()).or_else(|_| stream::<T>(device, config, samples))
+}
+
+/// An error also where the device has taken none of it.
+fn stream<T: SizedSample + FromSample<f32>>(
     device: &cpal::Device,
     config: cpal::StreamConfig,
     samples: Vec<f32>,
@@ -136,10 +148,10 @@ fn play_as<T: SizedSample + FromSample<f32>>(
     let stream = stream.map_err(|error| error.to_string())?;
     stream.play().map_err(|error| error.to_string())?;
     // A device that never asks for samples must not hold the next sound up for ever.
-    if end.recv_timeout(Duration::from_secs_f64(seconds + 2.0)).is_ok() {
-        // What the device still holds.
-        std::thread::sleep(Duration::from_millis(150));
-    }
+    let ended = end.recv_timeout(Duration::from_secs_f64(seconds + 1.0));
+    ended.map_err(|_| "the output takes no samples".to_owned())?;
+    // What the device still holds.
+    std::thread::sleep(Duration::from_millis(150));
     Ok(())
 }
 
