@@ -140,7 +140,7 @@ async fn a_key_that_cannot_be_had_is_named_and_all_are_given_back() {
     assert!(twice.contains("one and two"), "{twice}");
     let nowhere = Session { display: Some(":987".into()), ..Session::default() };
     let none = hotkey::check(&HotkeyConfig::default(), &nowhere, keys(&[("dictate", "F9")])).await;
-    assert!(none.err().expect("no server").to_string().contains("DISPLAY"));
+    assert!(none.expect_err("no server").to_string().contains("DISPLAY"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,7 +336,7 @@ mod portal {
     async fn without_a_portal_the_way_out_is_named() {
         let desktop = Desktop::start();
         let error = hotkey::check(&HotkeyConfig::default(), &session(&desktop), keys(&[("dictate", "F9")])).await;
-        let error = error.err().expect("no portal").to_string();
+        let error = error.expect_err("no portal").to_string();
         assert!(error.contains("GlobalShortcuts") && error.contains("bestbox doctor"), "{error}");
     }
 }
