@@ -2,7 +2,7 @@
 
 use super::process::Process;
 use super::{Desktop, wait_until};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ impl Window {
     }
 
     /// A window of a program that is ready when `ready` exists.
-    pub(super) fn open(mut command: Command, path: PathBuf, ready: &PathBuf) -> Window {
+    pub(super) fn open(mut command: Command, path: PathBuf, ready: &Path) -> Window {
         let log = path.with_extension("log");
         let process = Process::start(&mut command, log.clone());
         wait_until("the window", || ready.exists());
@@ -74,14 +74,14 @@ impl Window {
 }
 
 /// The command line of the editor, without the program of a wrapper.
-pub(super) fn editor_args(path: &std::path::Path, title: &str, ready: &std::path::Path) -> Vec<String> {
-    let text = |path: &std::path::Path| path.display().to_string();
+pub(super) fn editor_args(path: &Path, title: &str, ready: &Path) -> Vec<String> {
+    let text = |path: &Path| path.display().to_string();
     vec!["-c".into(), EDITOR.into(), text(path), title.into(), text(ready)]
 }
 
 /// The shell command line of the terminal.
-pub(super) fn terminal_args(path: &std::path::Path, ready: &std::path::Path) -> Vec<String> {
-    let text = |path: &std::path::Path| path.display().to_string();
+pub(super) fn terminal_args(path: &Path, ready: &Path) -> Vec<String> {
+    let text = |path: &Path| path.display().to_string();
     vec!["sh".into(), "-c".into(), TERMINAL.into(), "sh".into(), text(path), text(ready)]
 }
 
