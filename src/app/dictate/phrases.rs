@@ -122,6 +122,8 @@ impl Phrases {
         let extent = self.at_work.take()?;
         if self.ended.front().is_some_and(|first| Extent::of(first) == extent) {
             self.ended.pop_front();
+            // What was guessed of it on the way is over.
+            self.guess.take_if(|(of, _)| of.start <= extent.start);
             return Some(heard);
         }
         self.guess = Some((extent, heard));
@@ -237,12 +239,14 @@ mod tests {
         phrases.push(&voice(2.0));
         phrases.push(&silence(0.3));
         assert!(matches!(phrases.next(), Next::Recognize(_)));
+        assert_eq!(phrases.heard(text("hello")), None);
         phrases.push(&voice(1.0));
         phrases.finish();
         let Next::Recognize(whole) = phrases.next() else { panic!("the look has not heard it all") };
         assert!(whole.seconds() > 3.0, "{}", whole.seconds());
         assert_eq!(phrases.heard(text("hello world")), Some(text("hello world")));
         assert!(phrases.is_settled());
+        assert_eq!(phrases.guess(), None, "the text shown must not say it twice");
     }
 
     #[test]
