@@ -340,3 +340,27 @@ mod portal {
         assert!(error.contains("GlobalShortcuts") && error.contains("bestbox doctor"), "{error}");
     }
 }
+
+/// The lines that `bestbox doctor` prints, in a compositor that knows no portal.
+#[test]
+fn the_lines_for_sway_tell_of_press_and_release() {
+    use crate::support::desktop::sway::Sway;
+    let folder = tempfile::tempdir().expect("a folder");
+    // Stands in for the program and notes what it is called with; the compositor may be another user.
+    let (program, said) = (folder.path().join("bestbox"), folder.path().join("said"));
+    std::fs::write(&program, format!("#!/bin/sh\necho \"$@\" >> '{}'\n", said.display())).expect("a program");
+    std::fs::write(&said, "").expect("a file");
+    for (path, mode) in [(folder.path(), 0o777), (program.as_path(), 0o755), (said.as_path(), 0o666)] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("permissions");
+    }
+    let lines = hotkey::lines::Desktop::Sway.lines(&program.display().to_string(), &keys(&[("dictate", "F9")]));
+    let sway = Sway::start(&lines);
+    let editor = sway.editor("editor");
+    // Longer than the delay of autorepeat.
+    assert!(sway.run("wtype", ["-P", "F9", "-s", "1200", "-p", "F9"]).status.success());
+    let text = || std::fs::read_to_string(&said).expect("a file");
+    wait_until("press and release", || text().lines().count() >= 2);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(text(), "ctl press --binding dictate\nctl release --binding dictate\n");
+    drop(editor);
+}

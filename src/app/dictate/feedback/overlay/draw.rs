@@ -83,6 +83,10 @@ impl Painter {
 
     /// Writes the last lines of a text into its place.
     fn write(&mut self, pixmap: &mut Pixmap, place: &Text, scale: f32) {
+        // A machine without any font still sees the level and the state.
+        if self.fonts.db().is_empty() {
+            return;
+        }
         let metrics = Metrics::new(FONT * scale, LINE * scale);
         let mut buffer = Buffer::new(&mut self.fonts, metrics);
         buffer.set_size(Some(place.width * scale), None);
