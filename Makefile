@@ -1,7 +1,7 @@
 # `make` lists what there is. Every step does only what is still missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-long portable bench bench-serve bench-batch fmt lint doc clean
+.PHONY: help setup setup-dev demo test test-long portable deb tarball bench bench-serve bench-batch bench-dictate fmt lint doc clean
 SHELL := /bin/bash
 
 # Models, llama-server and logs: the folder that bestbox itself uses.
@@ -15,6 +15,7 @@ FEATURES ?=
 BENCH ?=
 SERVE_BENCH ?=
 BATCH_BENCH ?=
+DICTATE_BENCH ?=
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -43,6 +44,14 @@ portable: ## binaries for any x86-64-v3 machine (AVX2), in target/portable/relea
 	CARGO_TARGET_DIR=target/portable cargo build --locked --release $(if $(FEATURES),--features $(FEATURES))
 	@scripts/setup-llama --portable target/portable/release/llama-server
 
+# PACK=native packs the usual release build instead: for machines with this processor only.
+PACK ?= portable
+deb: $(if $(filter native,$(PACK)),setup,portable) ## a Debian package in target/package/out (PACK=native: only for this processor)
+	@scripts/package deb $(PACK)
+
+tarball: $(if $(filter native,$(PACK)),setup,portable) ## the same files as a tarball for ~/.local
+	@scripts/package tarball $(PACK)
+
 bench-serve: setup ## 64 clients for 2 minutes against the service (SERVE_BENCH="--seconds 30" for arguments)
 	python3 bench/serve_load.py $(SERVE_BENCH)
 
@@ -54,6 +63,10 @@ bench-batch: setup ## a folder through bestbox batch, whisper-cli and faster-whi
 	@bench/setup-peers faster-whisper >/dev/null
 	@bench/setup-whisper-cli >/dev/null
 	python3 bench/batch.py $(BATCH_BENCH)
+
+bench-dictate: setup ## from the release of the key to the text, beside faster-whisper and whisper.cpp (DICTATE_BENCH="--repeat 2" for arguments)
+	@bench/setup-peers >/dev/null
+	target/release/bestbox bench dictate $(DICTATE_BENCH)
 
 fmt: ## format the code
 	cargo fmt

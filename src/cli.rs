@@ -50,18 +50,29 @@ pub enum Command {
     Batch(BatchArgs),
     /// The HTTP service: OpenAI's audio API, the whole pipeline, and a web page
     Serve(ServeArgs),
+    /// Push-to-talk: hold a key, speak, release, and the text is there
+    Dictate(DictateArgs),
+    /// Drive a running `bestbox dictate`, from a key binding, a script or a pedal
+    Ctl(CtlArgs),
+    /// What was dictated: list, search, copy, make anew, delete
+    History(HistoryArgs),
     /// Keys of the HTTP service's users: make one, hash one
     Keys(KeysArgs),
     /// Speech and language models: list, fetch, import, check
     Models(ModelsArgs),
-    /// Check this machine: models, servers, audio, CPU, disk; says what to do
-    Doctor,
+    /// Put text into the window that has the keyboard focus, as dictation does
+    Insert(InsertArgs),
+    /// Check this machine: models, servers, microphone, keys, windows, CPU, disk; says what to do
+    Doctor(DoctorArgs),
     /// List audio input devices
     Devices,
     /// Show, create or locate the configuration
     Config(ConfigArgs),
     /// Measure speed and accuracy on this machine
     Bench(BenchArgs),
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -307,6 +318,187 @@ pub struct ServeArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct DictateArgs {
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Where text goes: insert, clipboard, stdout, file:PATH or command:PROGRAM [default: insert]
+    #[arg(short, long, value_name = "WHERE")]
+    pub output: Option<String>,
+    /// Microphone: its name or a part of it; pulse:NAME is a source of PulseAudio [default: the system's]
+    #[arg(long, value_name = "NAME")]
+    pub microphone: Option<String>,
+    /// Keep the microphone open, so that nothing before the key is lost
+    #[arg(long)]
+    pub warm: bool,
+    /// Keep nothing: no audio, no text
+    #[arg(long)]
+    pub private: bool,
+    /// Hear a recording in real time instead of the microphone, from its beginning with every take: file:PATH
+    #[arg(long, value_name = "file:PATH", value_parser = recording_source)]
+    pub source: Option<PathBuf>,
+    /// Take over from a dictation that is running
+    #[arg(long)]
+    pub replace: bool,
+    /// Make text of what a crash has left, print it, and end
+    #[arg(long)]
+    pub recover: bool,
+}
+
+fn recording_source(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("file:").filter(|path| !path.is_empty());
+    path.map(PathBuf::from).ok_or_else(|| "write it as file:PATH".to_owned())
+}
+
+#[derive(Debug, Args)]
+pub struct CtlArgs {
+    #[command(subcommand)]
+    pub command: CtlCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CtlCommand {
+    /// Begin to record
+    Start {
+        /// Whose plan is followed [default: the first]
+        #[arg(long, value_name = "NAME")]
+        binding: Option<String>,
+    },
+    /// Stop and make text of it
+    Stop {
+        /// Wait for the text and print it
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Start or stop
+    Toggle {
+        /// Whose plan is followed [default: the first]
+        #[arg(long, value_name = "NAME")]
+        binding: Option<String>,
+    },
+    /// The key of a binding went down: hold, toggle or auto, as the binding says
+    Press {
+        /// Name of the binding [default: the first]
+        #[arg(long, value_name = "NAME")]
+        binding: Option<String>,
+    },
+    /// The key of a binding went up
+    Release {
+        /// Name of the binding [default: the first]
+        #[arg(long, value_name = "NAME")]
+        binding: Option<String>,
+    },
+    /// Give the recording up, or what is being made of it
+    Cancel,
+    /// Make text of what was cancelled last
+    Recover,
+    /// Deliver the last text once more
+    Again,
+    /// Print the last text
+    Last {
+        /// The cleaned text, where it came too late for the delivery
+        #[arg(long, conflicts_with = "raw")]
+        cleaned: bool,
+        /// As it was recognised
+        #[arg(long)]
+        raw: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what dictation is doing
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what happens, as it happens
+    Follow {
+        /// As JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep nothing from now on, or keep it again
+    Private {
+        /// on or off
+        #[arg(value_parser = ["on", "off"])]
+        switch: String,
+    },
+    /// End `bestbox dictate`
+    Quit,
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    #[command(subcommand)]
+    pub command: HistoryCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HistoryCommand {
+    /// The newest takes first
+    List {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        limit: u32,
+        /// As JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Takes with all of these words
+    Search {
+        /// Words, in any case
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// As JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// All that is known of a take
+    Show {
+        /// Its number in the list (1 is the newest) or its id
+        take: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy a take's text to the clipboard
+    Copy {
+        /// Its number in the list (1 is the newest) or its id
+        #[arg(default_value = "1")]
+        take: String,
+    },
+    /// Print where the audio of a take is
+    Audio {
+        /// Its number in the list (1 is the newest) or its id
+        #[arg(default_value = "1")]
+        take: String,
+    },
+    /// Make the text of a take anew with other settings, and print it
+    Reprocess {
+        /// Its number in the list (1 is the newest) or its id
+        #[arg(default_value = "1")]
+        take: String,
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// Speech model: catalogue name or path of a ggml file
+        #[arg(short, long, value_name = "MODEL")]
+        model: Option<String>,
+        /// Keep the new text in the history instead of the old one
+        #[arg(long)]
+        save: bool,
+    },
+    /// Delete takes, text and audio
+    Delete {
+        /// Their numbers in the list (1 is the newest) or their ids
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        takes: Vec<String>,
+        /// Everything
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Args)]
 pub struct KeysArgs {
     #[command(subcommand)]
     pub command: KeysCommand,
@@ -378,6 +570,44 @@ pub enum ModelsCommand {
 }
 
 #[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Also record two seconds, recognise them, and paste and type into a window of its own
+    #[arg(long)]
+    pub self_test: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InsertArgs {
+    /// The text; - or nothing: from standard input
+    #[arg(value_name = "TEXT", conflicts_with = "focus")]
+    pub text: Option<String>,
+    /// How to deliver it, whatever the rules say
+    #[arg(long, value_enum)]
+    pub method: Option<crate::output::insert::Method>,
+    /// Press keys with this tool (repeatable, in the order to try)
+    #[arg(long, value_enum)]
+    pub tool: Vec<crate::output::insert::Tool>,
+    /// Press Enter after the text
+    #[arg(long)]
+    pub submit: bool,
+    /// A space after the text
+    #[arg(long)]
+    pub trailing_space: bool,
+    /// Seconds to wait before, to get to the window
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    pub after: f64,
+    /// Only into this window (a number that --focus shows); if another has the focus, into the clipboard
+    #[arg(long, value_name = "NUMBER")]
+    pub window: Option<u64>,
+    /// Print how it was delivered, as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Only show which window has the focus and what holds for it
+    #[arg(long)]
+    pub focus: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct ConfigArgs {
     #[command(subcommand)]
     pub command: ConfigCommand,
@@ -406,11 +636,13 @@ pub enum BenchPart {
     Text,
     /// Peak memory on a long file
     Memory,
+    /// From the release of the key to the text, beside recognition alone by faster-whisper and whisper.cpp
+    Dictate,
 }
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Parts to run [default: all]
+    /// Parts to run [default: all but dictate, which takes minutes of real time]
     #[arg(value_enum)]
     pub parts: Vec<BenchPart>,
     /// Repetitions; medians are reported

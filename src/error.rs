@@ -32,6 +32,9 @@ pub enum Error {
     /// Delivering the result.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// Text that did not get into the window, in words that say where it is.
+    #[error("{0}")]
+    Insert(String),
     /// A text file.
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
@@ -41,6 +44,9 @@ pub enum Error {
     /// `bestbox doctor` found something that does not work.
     #[error("{problems} of these must be put right before everything works")]
     Unfit { problems: usize },
+    /// Dictation: what is wrong and what to do.
+    #[error("{0}")]
+    Dictation(String),
     /// A service that listens already and cannot recognise speech yet.
     #[error("the speech model is still being loaded; try again in a moment")]
     Loading,
@@ -83,9 +89,11 @@ impl Error {
                 Exit::Interrupted
             }
             Error::Audio(_) | Error::Read { .. } => Exit::Input,
-            Error::Speech(_) | Error::Unfit { .. } | Error::Loading | Error::Kept(_) => Exit::Failure,
+            Error::Speech(_) | Error::Unfit { .. } | Error::Dictation(_) | Error::Loading | Error::Kept(_) => {
+                Exit::Failure
+            }
             Error::Model(_) | Error::Server(_) => Exit::Model,
-            Error::Output(_) => Exit::Output,
+            Error::Output(_) | Error::Insert(_) => Exit::Output,
             Error::Some { failed, total, worst } => {
                 if failed == total {
                     *worst

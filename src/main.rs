@@ -1,17 +1,21 @@
 //! Entry point: parse, logging, dispatch, exit code.
 
 use bestbox::cli::{Cli, Command};
+#[cfg(all(unix, not(target_os = "macos")))]
+use bestbox::output::insert;
 use bestbox::{app, audio, error::Exit, servers};
 use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // bestbox re-executes itself to decode untrusted bytes and to keep servers. Before anything else, so that this
+    // bestbox re-executes itself to decode untrusted bytes, to keep servers and to keep a clipboard. Before anything else, so that this
     // costs milliseconds and shares no state with the rest.
     let mut args = std::env::args_os().skip(1);
     match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
         Some(audio::WORKER_ARG) => return audio::worker_main(),
         Some(servers::KEEPER_ARGUMENT) => return servers::keeper_main(),
+        #[cfg(all(unix, not(target_os = "macos")))]
+        Some(insert::KEEPER_ARGUMENT) => return insert::keeper_main(),
         _ => {}
     }
     let cli = Cli::parse();

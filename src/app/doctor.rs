@@ -1,7 +1,15 @@
 //! `bestbox doctor` and `bestbox devices`: each line is ok, or says what is wrong and what to do.
 
+mod self_test;
+#[cfg(all(unix, not(target_os = "macos")))]
+mod window;
+
+use super::dictate::desktop_session::Session;
+use super::dictate::hotkey::{self, Hotkey, HotkeyError};
 use super::models::store;
-use crate::config::{Config, Loaded, TierConfig};
+use crate::audio::capture::Source;
+use crate::cli::DoctorArgs;
+use crate::config::{Config, HotkeyBackend, Loaded, TierConfig};
 use crate::engine;
 use crate::error::Error;
 use crate::models::{self, Role, cache_dir};
@@ -24,7 +32,7 @@ enum Finding {
 use Finding::{Note, Ok as Good, Wrong};
 
 /// Checks everything that the configuration needs; an error when something is wrong.
-pub(super) async fn run(loaded: Loaded) -> Result<(), Error> {
+pub(super) async fn run(loaded: Loaded, args: DoctorArgs) -> Result<(), Error> {
     let config = &loaded.config;
     let mut findings = vec![
         ("bestbox", Good(format!("{} ({})", env!("CARGO_PKG_VERSION"), build()))),
@@ -42,9 +50,18 @@ pub(super) async fn run(loaded: Loaded) -> Result<(), Error> {
     }
     findings.push(("ffmpeg", ffmpeg(config)));
     findings.push(("pip", pip()));
-    findings.push(("microphone", microphone()));
+    findings.push(("microphone", microphone(config)));
+    let session = Session::from_env();
+    let hotkeys = hotkey::of(&config.dictate);
+    let keys = keys(config, &session, &hotkeys).await;
+    let lines = binding_lines(&keys, &session, &hotkeys);
+    findings.push(("hotkeys", keys));
+    findings.push(("insertion", insertion(&session)));
     findings.push(("cache", disk(&cache_dir())));
     findings.push(("temp", disk(&std::env::temp_dir())));
+    if args.self_test {
+        findings.extend(self_test::run(config, &session).await);
+    }
     let mut wrong = 0;
     for (what, finding) in findings {
         match finding {
@@ -55,6 +72,9 @@ pub(super) async fn run(loaded: Loaded) -> Result<(), Error> {
                 println!("WRONG  {what}: {text}; {advice}");
             }
         }
+    }
+    if let Some(lines) = lines {
+        println!("\n{lines}");
     }
     if wrong > 0 { Err(Error::Unfit { problems: wrong }) } else { Ok(()) }
 }
@@ -181,14 +201,91 @@ fn pip() -> Finding {
     }
 }
 
-fn microphone() -> Finding {
-    let device = cpal::default_host().default_input_device();
+fn microphone(config: &Config) -> Finding {
+    let host = cpal::default_host();
+    let inputs = || host.input_devices().into_iter().flatten().filter_map(|device| name(&device));
+    if let Source::Named(wanted) = source(&config.dictate.microphone) {
+        let known: Vec<String> = inputs().collect();
+        if let Some(name) = known.iter().find(|name| name.to_lowercase().contains(&wanted.to_lowercase())) {
+            return Good(name.clone());
+        }
+        return Wrong(
+            format!("dictate.microphone '{wanted}' is not there"),
+            "dictation takes the default meanwhile; `bestbox devices` lists what is there".into(),
+        );
+    }
     // A default is named even where there is no sound card: only one that can be opened counts.
-    let usable = device.filter(|device| device.default_input_config().is_ok());
+    let usable = host.default_input_device().filter(|device| device.default_input_config().is_ok());
     match usable.and_then(|device| name(&device)) {
         Some(name) => Good(name),
         None => Note("none found".into(), "files still work; plug one in for dictation"),
     }
+}
+
+/// Where dictation takes its sound from.
+fn source(microphone: &str) -> Source {
+    // A source of PulseAudio is the default one: the environment names it.
+    let default = microphone.is_empty() || microphone.starts_with(super::dictate::PULSE);
+    if default { Source::Default } else { Source::Named(microphone.to_owned()) }
+}
+
+/// Whether the configured keys can be had.
+async fn keys(config: &Config, session: &Session, hotkeys: &[Hotkey]) -> Finding {
+    let names: Vec<String> = hotkeys.iter().map(|hotkey| format!("{} ({})", hotkey.shortcut, hotkey.binding)).collect();
+    let names = names.join(", ");
+    match hotkey::check(&config.dictate.hotkey, session, hotkeys.to_vec()).await {
+        Ok(HotkeyBackend::None) => {
+            Note("nobody tells of keys here".into(), "bind them in the compositor, or call `bestbox ctl`")
+        }
+        Ok(backend) => Good(format!("{names}, through {}", format!("{backend:?}").to_lowercase())),
+        Err(error @ HotkeyError::NoPortal { .. }) => {
+            Note(error.to_string(), "everything else works without; the lines stand below")
+        }
+        // While `bestbox dictate` runs, the keys are its own.
+        Err(error @ HotkeyError::Taken(_)) => Note(error.to_string(), "unless it is bestbox dictate that has it"),
+        Err(error) => Wrong(names, error.to_string()),
+    }
+}
+
+/// What to write into the compositor's configuration where keys cannot be had otherwise.
+fn binding_lines(keys: &Finding, session: &Session, hotkeys: &[Hotkey]) -> Option<String> {
+    if matches!(keys, Good(_)) || hotkeys.is_empty() || (session.wayland.is_none() && session.display.is_some()) {
+        return None;
+    }
+    Some(hotkey::lines::for_here("bestbox", hotkeys))
+}
+
+/// Whether text can get into windows.
+fn insertion(session: &Session) -> Finding {
+    let have = |program: &str| {
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    };
+    let tools = |names: &[&str]| names.iter().copied().filter(|name| have(name)).collect::<Vec<_>>().join(", ");
+    match (&session.wayland, &session.display) {
+        (Some(_), _) => match tools(&["wtype", "ydotool"]) {
+            none if none.is_empty() => {
+                Good("Wayland, by its own protocols (install wtype or ydotool where the compositor lacks them)".into())
+            }
+            some => Good(format!("Wayland, by its own protocols, then {some}")),
+        },
+        (None, Some(display)) => match x11_answers(display) {
+            Ok(()) => Good(format!("X11 ({display})")),
+            Err(reason) => Wrong(format!("the X server {display} cannot be used"), reason),
+        },
+        (None, None) if cfg!(any(target_os = "macos", windows)) => Good("the system's".into()),
+        (None, None) => Note("there is no display".into(), "text goes to standard output, a file or a command"),
+    }
+}
+
+#[cfg(all(unix, not(target_os = "macos")))]
+fn x11_answers(display: &str) -> Result<(), String> {
+    x11rb::connect(Some(display)).map(drop).map_err(|error| format!("{error}; check DISPLAY and XAUTHORITY"))
+}
+
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+fn x11_answers(_: &str) -> Result<(), String> {
+    Ok(())
 }
 
 fn disk(folder: &Path) -> Finding {

@@ -3,7 +3,9 @@
 pub mod batch;
 mod bench;
 mod config;
+pub mod dictate;
 mod doctor;
+mod insert;
 mod interrupt;
 mod keys;
 mod models;
@@ -36,17 +38,47 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Text(args) => block_on(text::run(load(&global, session::plan_overrides(&args.plan))?, global, args)),
         Command::Batch(args) => block_on(batch::run(load(&global, batch::overrides(&args))?, global, args)),
         Command::Serve(args) => block_on(serve::run(load(&global, serve::overrides(&args))?, global)),
+        Command::Insert(args) => block_on(insert::run(load(&global, vec![])?.config.dictate.insert, args)),
+        Command::Dictate(args) => dictate::run(load(&global, dictate::overrides(&args))?, global, args),
+        Command::Ctl(args) => dictate::ctl(args),
+        Command::History(args) => dictate::history(global, args),
         Command::Keys(args) => keys::run(args),
         Command::Models(args) => models::run(load(&global, vec![])?, &global, args),
-        Command::Doctor => block_on(doctor::run(load(&global, vec![])?)),
+        Command::Doctor(args) => {
+            let loaded = load(&global, vec![])?;
+            dictate::set_sound_environment(&loaded.config.dictate);
+            block_on(doctor::run(loaded, args))
+        }
         Command::Devices => doctor::devices(),
         Command::Config(args) => config::run(&global, args),
         Command::Bench(args) => block_on(bench::run(load(&global, vec![])?, global, args)),
+        Command::Man => man(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bestbox", &mut std::io::stdout());
             Ok(())
         }
     }
+}
+
+/// The manual page: all commands one after the other, as one page is what people look for.
+fn man() -> Result<(), Error> {
+    let failed = |source| Error::Read { path: "the manual page".into(), source };
+    let mut command = Cli::command();
+    command.build();
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page).map_err(failed)?;
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+        let man = clap_mangen::Man::new(sub.clone());
+        page.extend(format!(".SH \"BESTBOX {}\"\n", sub.get_name().to_uppercase()).into_bytes());
+        if let Some(about) = sub.get_about() {
+            page.extend(format!("{about}\n.PP\n").into_bytes());
+        }
+        let mut options = Vec::new();
+        man.render_options_section(&mut options).map_err(failed)?;
+        // Its own headings are those of a page.
+        page.extend(String::from_utf8_lossy(&options).replace(".SH OPTIONS", ".SS Options").into_bytes());
+    }
+    std::io::Write::write_all(&mut std::io::stdout(), &page).map_err(failed)
 }
 
 /// All layers of configuration, the command's own flags last.

@@ -8,6 +8,7 @@
 //! The parent never parses audio: it looks at the first bytes of a pipe to choose between streaming and spooling, passes
 //! a file descriptor on, and reads length-checked frames back. Whatever happens in the child is an [`AudioError`].
 
+pub mod capture;
 mod decode;
 mod error;
 mod ffmpeg;

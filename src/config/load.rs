@@ -25,7 +25,7 @@ const OTHER_VARIABLES: [&str; 14] = [
 ];
 
 /// Tables whose keys are the user's own.
-const FREE_TABLES: [&str; 1] = ["cleanup.replacements"];
+const FREE_TABLES: [&str; 3] = ["cleanup.replacements", "dictate.snippets", "dictate.commands"];
 
 /// Where a value came from, for messages and `config show`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +125,8 @@ pub fn env_name(key: &str) -> String {
 /// A commented file with every key at its default, for `config init`.
 pub fn init_text(profile: Profile) -> Result<String, ConfigError> {
     let table = default_table(profile)?;
-    let body = toml::to_string_pretty(&table)
+    // Not the pretty form: an array over several lines cannot be uncommented by one key.
+    let body = toml::to_string(&table)
         .map_err(|error| ConfigError::Syntax { path: PathBuf::from("defaults"), reason: error.to_string() })?;
     let name = format!("{profile:?}").to_lowercase();
     let mut text = format!(

@@ -1,12 +1,20 @@
 //! Configuration: profile, files, environment and flags become one validated `Config`. Nothing below `app` reads the
 //! environment or flags again.
 
+mod dictate;
+mod feedback;
+mod hotkey;
 mod load;
 mod serve;
+mod shortcut;
 mod validate;
 
+pub use dictate::{Answer, ApplicationConfig, BindingConfig, DictateConfig, HistoryConfig, PlanKind};
+pub use feedback::{FeedbackConfig, OverlayPlace};
+pub use hotkey::{HotkeyBackend, HotkeyConfig};
 pub use load::{Loaded, Origin, Sources, env_name, init_text, project_file, typed_flag, user_file};
 pub use serve::{JobsConfig, KeyConfig, RealtimeConfig, ServeConfig, TlsConfig};
+pub use shortcut::{KEYS, Key, Modifier, Shortcut, ShortcutError};
 
 use crate::language::Lang;
 use crate::language::LanguageChoice;
@@ -114,6 +122,8 @@ pub struct Config {
     pub output: OutputConfig,
     /// The HTTP service.
     pub serve: ServeConfig,
+    /// Push-to-talk.
+    pub dictate: DictateConfig,
 }
 
 impl Config {

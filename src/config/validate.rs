@@ -37,6 +37,19 @@ fn numbers(config: &Config) -> Option<(&'static str, String)> {
         ("serve.realtime.max_session_seconds", config.serve.realtime.max_session_seconds, 1.0, 1e6),
         ("serve.realtime.buffer_seconds", config.serve.realtime.buffer_seconds, 30.0, 1e5),
         ("serve.realtime.partial_seconds", config.serve.realtime.partial_seconds, 0.0, 60.0),
+        ("dictate.pre_roll_seconds", config.dictate.pre_roll_seconds, 0.0, 5.0),
+        ("dictate.release_tail_seconds", config.dictate.release_tail_seconds, 0.0, 2.0),
+        ("dictate.debounce_seconds", config.dictate.debounce_seconds, 0.0, 1.0),
+        ("dictate.tap_seconds", config.dictate.tap_seconds, 0.0, 5.0),
+        ("dictate.min_seconds", config.dictate.min_seconds, 0.0, 5.0),
+        ("dictate.max_seconds", config.dictate.max_seconds, 1.0, 36_000.0),
+        ("dictate.pause_seconds", config.dictate.pause_seconds, 0.2, 5.0),
+        ("dictate.max_utterance_seconds", config.dictate.max_utterance_seconds, 3.0, 28.0),
+        ("dictate.partial_seconds", config.dictate.partial_seconds, 0.0, 60.0),
+        ("dictate.deadline_seconds", config.dictate.deadline_seconds, 0.0, 600.0),
+        ("dictate.deadline_word_seconds", config.dictate.deadline_word_seconds, 0.0, 10.0),
+        ("dictate.history.keep_days", config.dictate.history.keep_days, 0.0, 1e6),
+        ("dictate.history.keep_audio_days", config.dictate.history.keep_audio_days, 0.0, 1e6),
         ("speech.max_utterance_seconds", config.speech.max_utterance_seconds, 1.0, 28.0),
         ("speech.vad_threshold", config.speech.vad_threshold, 0.0, 1.0),
         ("cleanup.deadline_seconds", config.cleanup.deadline_seconds, 0.0, 3600.0),
@@ -78,6 +91,9 @@ fn texts(config: &Config) -> Option<(&'static str, String)> {
                 format!("a {name} server that bestbox does not manage needs a URL such as http://127.0.0.1:8081");
             return Some((key, reason));
         }
+    }
+    if let Some(problem) = config.dictate.problem() {
+        return Some(problem);
     }
     if let Some(problem) = serve(&config.serve) {
         return Some(problem);

@@ -6,6 +6,7 @@
 mod atoms;
 mod document;
 mod formats;
+pub mod insert;
 pub mod parse;
 mod passages;
 mod phrasing;

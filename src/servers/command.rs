@@ -22,11 +22,20 @@ pub fn find_program(configured: Option<&Path>, cache: &Path) -> Result<PathBuf, 
     if let Some(found) = on_path(Path::new(PROGRAM)) {
         return Ok(found);
     }
+    if let Some(packaged) = packaged().filter(|program| is_program(program)) {
+        return Ok(packaged);
+    }
     if is_program(&built) {
         return Ok(built);
     }
     let looked = format!("servers.program in the configuration, PATH, {}", built.display());
     Err(ServerError::ProgramMissing { looked })
+}
+
+/// Where packages put it: beside `bin`, out of the way of other llama.cpp packages.
+fn packaged() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?.canonicalize().ok()?;
+    Some(own.parent()?.parent()?.join("lib/bestbox").join(PROGRAM))
 }
 
 /// Fails with advice where there is no such program.

@@ -127,6 +127,18 @@ impl Segmenter {
         self.speech.filter(|speech| self.suffices(*speech)).map(|speech| seconds(speech.voice_start))
     }
 
+    /// First and last voice of the speech being heard so far, seconds on this segmenter's clock. Under the same condition
+    /// as [`Segmenter::speaking`], and as cheap.
+    pub fn voice(&self) -> Option<(f64, f64)> {
+        let speech = self.speech.filter(|speech| self.suffices(*speech))?;
+        Some((seconds(speech.voice_start), seconds(speech.voice_end)))
+    }
+
+    /// Seconds that were pushed and scored.
+    pub fn clock(&self) -> f64 {
+        seconds(self.base + self.scored as u64)
+    }
+
     /// The utterance being heard, up to the last whole frame, for a look at it before it ends. It stays in here; its
     /// end padding is the pause so far. Under the same condition as [`Segmenter::speaking`].
     pub fn pending(&self) -> Option<Utterance> {
@@ -378,6 +390,8 @@ mod tests {
             looks += 1;
             // Every frame counts as voice here, so there is no padding.
             assert_eq!(start, pending.start());
+            assert_eq!(segmenter.voice(), Some(pending.speech()));
+            assert_eq!(segmenter.clock(), pending.end());
             let from = (pending.start() * RATE) as usize;
             assert_eq!(pending.samples(), &samples[from..from + pending.samples().len()]);
             assert_eq!(pending.start(), out.last().map_or(0.0, Utterance::end));

@@ -2,6 +2,7 @@
 //! engines taking turns, because a shared machine is never equally fast for long.
 
 mod clips;
+mod dictate;
 mod memory;
 mod peer;
 mod speech;
@@ -38,7 +39,7 @@ struct Bench<'a> {
     progress: &'a Progress,
 }
 
-/// Runs the parts asked for, all of them by default, and prints a table.
+/// Runs the parts asked for, all but dictation by default, and prints a table.
 pub(super) async fn run(loaded: Loaded, global: Global, args: BenchArgs) -> Result<(), Error> {
     if let Some(file) = &args.wer {
         return texts::run(file);
@@ -55,6 +56,10 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: BenchArgs) -> Resu
     }
     if wanted(BenchPart::Memory) {
         figures.extend(memory::run(&bench).await?);
+    }
+    // Spoken in real time: only where it is asked for.
+    if args.parts.contains(&BenchPart::Dictate) {
+        figures.extend(dictate::run(&bench).await?);
     }
     progress.end();
     if args.json {

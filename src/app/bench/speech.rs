@@ -16,7 +16,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Threads of every engine in this comparison.
-const THREADS: usize = 2;
+pub(super) const THREADS: usize = 2;
 
 /// Speech over noise in the noisy copies, dB: a busy office.
 const NOISE_DB: f64 = 15.0;

@@ -1,6 +1,8 @@
 //! Helpers shared by the integration tests.
 
 pub mod cli;
+pub mod desktop;
+pub mod dictate;
 pub mod fake;
 pub mod http;
 pub mod jobs;
