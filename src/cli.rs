@@ -571,7 +571,7 @@ pub enum ModelsCommand {
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Also record two seconds, recognise them, and paste and type into a window of its own
+    /// Also record two seconds, recognise them, and paste and type into a window of its own (Wayland: this terminal)
     #[arg(long)]
     pub self_test: bool,
 }

@@ -2,6 +2,8 @@
 
 mod self_test;
 #[cfg(all(unix, not(target_os = "macos")))]
+mod terminal;
+#[cfg(all(unix, not(target_os = "macos")))]
 mod window;
 
 use super::dictate::desktop_session::Session;

@@ -3,8 +3,10 @@
 use crate::support::cli::sample;
 use crate::support::desktop::Desktop;
 use crate::support::desktop::sound::Plugged;
+use crate::support::desktop::sway::Sway;
 use crate::support::llama::alone;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// What it prints. Its exit code also depends on things that are not of the desktop.
 fn doctor(desktop: &Desktop, args: &[&str]) -> String {
@@ -59,4 +61,29 @@ fn keys_that_cannot_be_had_come_with_what_to_do() {
     has(&said, "note   hotkeys: nobody tells of keys here");
     has(&said, "## sway");
     assert!(said.contains("bindsym") && said.contains("ctl press"), "{said}");
+}
+
+#[test]
+fn on_wayland_the_self_test_types_into_its_own_terminal() {
+    let _alone = alone();
+    let sway = Sway::start("");
+    let (said, ended) = (sway.folder().join("said"), sway.folder().join("ended"));
+    let bestbox = env!("CARGO_BIN_EXE_bestbox");
+    let line = format!(
+        "timeout --foreground 60 '{bestbox}' doctor --self-test --profile tiny > '{}' 2>/dev/null; : > '{}'",
+        said.display(),
+        ended.display()
+    );
+    let mut terminal = sway.command("foot");
+    terminal.args(["--config=/dev/null", "--log-level=none", "sh", "-c", &line]);
+    let mut terminal = terminal.spawn().expect("foot");
+    let begun = Instant::now();
+    while !ended.exists() && begun.elapsed() < Duration::from_secs(70) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let _ = terminal.kill();
+    terminal.wait().expect("foot");
+    let said = std::fs::read_to_string(said).expect("what it said");
+    has(&said, "ok     pasting: arrives");
+    has(&said, "ok     typing: arrives");
 }

@@ -1,5 +1,5 @@
 //! `bestbox doctor --self-test`: two seconds from the microphone, what the model hears in them, and text into a window of
-//! its own, pasted and typed, as dictation does it.
+//! its own (on Wayland: its terminal), pasted and typed, as dictation does it.
 
 use super::{Finding, Good, Note, Wrong};
 use crate::app::dictate::desktop_session::Session;
@@ -9,6 +9,8 @@ use crate::audio::{Channels, SPEECH_RATE};
 use crate::config::Config;
 use crate::engine::{Engine, Needs, Start, Upkeep};
 use crate::error::Error;
+#[cfg(all(unix, not(target_os = "macos")))]
+use crate::output::insert::{Method, Target, focus, hand_over, insert};
 use crate::speech::queue::Ticket;
 use crate::speech::{SpeechOptions, Utterance};
 use std::sync::Arc;
@@ -24,6 +26,10 @@ const RECORDING: Duration = Duration::from_secs(8);
 const SILENCE: f32 = -70.0;
 /// Louder than this is cut off at the top.
 const OVERDRIVEN: f32 = -0.5;
+
+/// Longest wait for a text that was sent.
+#[cfg(all(unix, not(target_os = "macos")))]
+const ARRIVES: Duration = Duration::from_secs(5);
 
 /// Runs it; asks for two seconds of speech on standard error.
 pub(super) async fn run(config: &Config, session: &Session) -> Vec<(&'static str, Finding)> {
@@ -128,48 +134,71 @@ async fn try_recognise(config: &Config, samples: Vec<f32>) -> Result<String, Err
     Ok(heard.text().trim().to_owned())
 }
 
+/// Where the texts are to arrive.
+#[cfg(all(unix, not(target_os = "macos")))]
+enum Receiver {
+    Window(super::window::Window),
+    Terminal(super::terminal::Terminal),
+}
+
+#[cfg(all(unix, not(target_os = "macos")))]
+impl Receiver {
+    fn open(session: &Session) -> Result<Receiver, Finding> {
+        match (&session.wayland, &session.display) {
+            (Some(_), _) => super::terminal::Terminal::open().map(Receiver::Terminal).map_err(|reason| {
+                let advice = "on Wayland the self-test types into its own terminal: run it in one";
+                Note(format!("not tested ({reason})"), advice)
+            }),
+            (None, Some(display)) => super::window::Window::open(display)
+                .map(Receiver::Window)
+                .map_err(|reason| Wrong("its window cannot be opened".into(), reason)),
+            (None, None) => Err(Note("there is no display".into(), "nothing can be inserted")),
+        }
+    }
+
+    /// What is to get the text, and what of the settings depends on it.
+    async fn target(&self) -> Target {
+        match self {
+            Receiver::Window(window) => {
+                Target { window: Some(window.id()), application: "bestbox-doctor".into(), ..Target::default() }
+            }
+            Receiver::Terminal(_) => focus().await.unwrap_or_default(),
+        }
+    }
+
+    fn arrived(&self, text: &str) -> bool {
+        match self {
+            Receiver::Window(window) => window.arrived(text, ARRIVES),
+            Receiver::Terminal(terminal) => terminal.arrived(text, ARRIVES),
+        }
+    }
+}
+
 #[cfg(all(unix, not(target_os = "macos")))]
 async fn insertion(config: &Config, session: &Session) -> Vec<(&'static str, Finding)> {
-    use super::window::Window;
-    use crate::output::insert::{Method, Target, hand_over, insert};
-    /// Longest wait for a text that was sent.
-    const ARRIVES: Duration = Duration::from_secs(5);
-
-    let opened = match (&session.wayland, &session.display) {
-        (None, Some(display)) => Window::open(display),
-        (Some(_), _) => {
-            let reason = "under Wayland the self-test has no window of its own";
-            let advice = "run `bestbox insert --after 3 hello` and click into any window meanwhile";
-            return vec![("insertion", Note(reason.into(), advice))];
-        }
-        (None, None) => return vec![("insertion", Note("there is no display".into(), "nothing can be inserted"))],
-    };
-    let window = match opened {
-        Ok(window) => window,
-        Err(reason) => return vec![("insertion", Wrong("its window cannot be opened".into(), reason))],
+    let receiver = match Receiver::open(session) {
+        Ok(receiver) => receiver,
+        Err(finding) => return vec![("insertion", finding)],
     };
     let mut findings = Vec::new();
     // Typing needs no more than the window's own keyboard map; pasting carries everything.
     for (what, method, text) in
-        [("pasting", Method::Paste, "Grüße, ё, 漢字. "), ("typing", Method::Type, "Hello, world. ")]
+        [("pasting", Method::Paste, "Grüße, ё, 漢字."), ("typing", Method::Type, "Hello, world.")]
     {
         let mut manner = config.dictate.insert.clone();
         manner.method = method;
-        manner.rules.clear();
+        manner.rules.iter_mut().for_each(|rule| (rule.method, rule.submit, rule.trailing_space) = (None, None, None));
         (manner.trailing_space, manner.submit) = (false, false);
-        let target = Target { window: Some(window.id()), application: "bestbox-doctor".into(), ..Target::default() };
-        let inserted = insert(text, &target, &manner).await;
-        let arrived = tokio::task::block_in_place(|| window.arrived(text, ARRIVES));
+        let inserted = insert(text, &receiver.target().await, &manner).await;
+        let arrived = tokio::task::block_in_place(|| receiver.arrived(text));
         findings.push((
             what,
             match (inserted, arrived) {
                 (Ok(inserted), true) => Good(format!("arrives ({:?}, {:?})", inserted.how, inserted.tool)),
                 (Ok(inserted), false) => {
                     let why = inserted.because.map_or_else(|| "it did not arrive".to_owned(), |why| why.to_string());
-                    Wrong(
-                        format!("the text is not in the window: {why}"),
-                        "try dictate.insert.method = \"type\"".into(),
-                    )
+                    let advice = "`bestbox insert --focus` shows how this window gets text; a rule changes that";
+                    Wrong(format!("the text is not in the window: {why}"), advice.into())
                 }
                 (Err(error), _) => Wrong("nothing can be inserted".into(), error.to_string()),
             },
