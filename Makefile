@@ -28,10 +28,10 @@ demo: setup ## set up, then transcribe the samples with the embedded default
 	@scripts/demo
 
 test: setup-dev lint ## set up, then formatting, clippy and all tests (under 30 minutes with a warm cache)
-	cargo test --locked $(TEST)
+	cargo test --locked --no-fail-fast $(TEST)
 
 test-long: setup-dev lint ## the same tests at full size (hours)
-	BESTBOX_LONG=1 cargo test --locked $(TEST)
+	BESTBOX_LONG=1 cargo test --locked --no-fail-fast $(TEST)
 
 # whisper-rs-sys hands GGML_* of the environment to CMake. Its own target folder: the variables count only when
 # whisper.cpp is compiled, and cargo does not notice that they changed.

@@ -372,7 +372,7 @@ fn streams_can_be_cancelled_and_dropped() {
     };
     timer.join().unwrap();
     assert!(matches!(error, AudioError::Cancelled), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 /// The price of a process of its own: from opening a small file to its last sample. The least of many runs, because

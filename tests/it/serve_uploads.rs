@@ -186,7 +186,7 @@ fn ten_thousand_malformed_requests() {
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
-            assert!(worst < Duration::from_secs(5), "a health check took {worst:?}");
+            assert!(worst < Duration::from_secs(15), "a health check took {worst:?}");
             early
         });
         let senders: Vec<_> = (0..SENDERS)

