@@ -4,6 +4,7 @@ pub mod batch;
 mod bench;
 mod config;
 mod doctor;
+mod eval;
 mod interrupt;
 mod keys;
 mod models;
@@ -41,6 +42,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Devices => doctor::devices(),
         Command::Config(args) => config::run(&global, args),
         Command::Bench(args) => block_on(bench::run(load(&global, vec![])?, global, args)),
+        Command::Eval(args) => block_on(eval::run(load(&global, eval::overrides(&args))?, global, args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bestbox", &mut std::io::stdout());
             Ok(())

@@ -21,7 +21,7 @@ mod samples;
 #[cfg(test)]
 mod schema;
 
-pub use sink::{Delivered, Destination, Existing, Inputs, OutputError, Sink};
+pub use sink::{Delivered, Destination, Existing, Inputs, OutputError, Sink, write_whole};
 pub use subtitles::{Caption, SubtitleLimits};
 pub use view::{Color, render_text_view};
 
