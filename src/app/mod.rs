@@ -11,6 +11,7 @@ mod models;
 mod progress;
 pub mod serve;
 mod session;
+mod sqlite;
 mod text;
 mod transcribe;
 pub mod wer;

@@ -46,8 +46,14 @@ impl Folder {
     /// `bestbox batch IN OUT FLAGS…` with English tiny models and no language model.
     pub fn batch<S: AsRef<OsStr>>(&self, out: &str, flags: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bestbox"));
+        let flags: Vec<_> = flags.into_iter().map(|flag| flag.as_ref().to_owned()).collect();
+        let has = |name: &str| flags.iter().any(|flag| flag == name);
+        let defaults = [("--progress", "plain"), ("--cleanup", "verbatim"), ("--recognizers", "2")];
         command
-            .args(["--profile", "tiny", "batch", "--cleanup", "verbatim", "--progress", "plain"])
+            .args(["--profile", "tiny", "batch"])
+            .args(defaults.into_iter().filter(|(name, _)| !has(name)).flat_map(|(name, value)| [name, value]))
+            // One thread each: threads of one recogniser wait for each other where the machine is busy.
+            .args(["--threads", "1"])
             .arg(self.input())
             .arg(self.path(out))
             .args(flags)

@@ -73,24 +73,25 @@ impl Dry<'_> {
             return Ok(());
         }
         for task in &self.tasks {
-            println!("{}", printable(task.found.path.as_str()));
+            progress.result(&printable(task.found.path.as_str()));
         }
         for (path, why) in &bad {
-            println!("{}: {}", printable(path), why);
+            progress.result(&format!("{}: {why}", printable(path)));
         }
         let how = if self.speed.is_some() { "measured here" } else { "assumed; nothing was measured here yet" };
-        println!(
+        progress.result(&format!(
             "{} files to do ({:.2} h of audio, {:.1} MB), {} unchanged, {} that cannot be read",
             self.tasks.len(),
             seconds / 3600.0,
             bytes as f64 / 1e6,
             self.unchanged,
             bad.len()
-        );
+        ));
         if unknown > 0 {
-            println!("{unknown} of them do not say how long they are and are not counted in the hours");
+            progress
+                .result(&format!("{unknown} of them do not say how long they are and are not counted in the hours"));
         }
-        println!("about {} at {speed:.1}x real time ({how})", clock(seconds / speed));
+        progress.result(&format!("about {} at {speed:.1}x real time ({how})", clock(seconds / speed)));
         Ok(())
     }
 }

@@ -7,6 +7,8 @@ use crate::audio::Channels;
 use crate::config::Config;
 use crate::engine::{Engine, Needs, Start, Upkeep};
 use crate::error::Error;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -14,11 +16,28 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Engines {
     cell: OnceCell<Engine>,
     config: Config,
+    loading: OnceLock<Duration>,
+}
+
+/// What the recognisers did.
+pub(super) struct Busy {
+    pub recognizers: usize,
+    /// Seconds that they worked, all added up.
+    pub seconds: f64,
+    /// Seconds until they could.
+    pub loading: f64,
 }
 
 impl Engines {
     pub fn new(config: Config) -> Self {
-        Engines { cell: OnceCell::new(), config }
+        Engines { cell: OnceCell::new(), config, loading: OnceLock::new() }
+    }
+
+    /// What the recognisers did; none where none was needed.
+    pub fn busy(&self) -> Option<Busy> {
+        let stats = self.cell.get()?.speech().ok()?.stats();
+        let loading = self.loading.get().map_or(0.0, Duration::as_secs_f64);
+        Some(Busy { recognizers: stats.recognizers, seconds: stats.busy_seconds, loading })
     }
 
     /// Files whose recognition may be under way at once: one more than there are recognisers, so that none waits for a
@@ -43,10 +62,13 @@ impl Engines {
                 notice: progress.notice(),
                 upkeep: Upkeep::Kept,
             };
-            tokio::select! {
+            let begun = Instant::now();
+            let engine = tokio::select! {
                 engine = Engine::start(start) => engine,
                 () = stop.cancelled() => Err(Error::Interrupted),
-            }
+            };
+            self.loading.get_or_init(|| begun.elapsed());
+            engine
         };
         self.cell.get_or_try_init(start).await
     }

@@ -37,9 +37,9 @@ use manifest::Manifest;
 use names::Base;
 use one::{Again, Fatal, Shop, Task};
 use progress::{Progress, clock};
-use record::{FileRecord, Status};
+use record::{FileRecord, RelativePath, Status};
 use run::{Tally, work_off};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -77,6 +77,9 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: BatchArgs) -> Resu
     };
     batch.progress.end();
     batch.engine.stop().await;
+    if matches!(result, Err(Error::Output(_))) && batch.out.join(walk::OWN_FOLDER).is_dir() {
+        batch.progress.error("bestbox: what is done is kept; the same command goes on from here");
+    }
     result
 }
 
@@ -94,20 +97,19 @@ struct Batch {
 struct Scan {
     tasks: Vec<Task>,
     unchanged: Vec<FileRecord>,
+    /// Files that the manifest had never seen.
+    new: HashSet<RelativePath>,
     walked: Walked,
 }
 
 impl Batch {
     fn new(config: Config, global: &Global, args: BatchArgs) -> Result<Self, Error> {
-        let beside = || {
-            if args.input.is_dir() {
-                args.input.clone()
-            } else {
-                args.input.parent().map_or_else(PathBuf::new, Path::to_owned)
-            }
+        let full = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let out = match &args.output {
+            Some(out) => full(out),
+            None if args.input.is_dir() => full(&args.input),
+            None => full(&args.input).parent().map_or_else(PathBuf::new, Path::to_owned),
         };
-        let out = args.output.clone().unwrap_or_else(beside);
-        let out = std::path::absolute(&out).unwrap_or(out);
         let selection = Selection::new(&args.input, &out, &args.select)?;
         Ok(Batch {
             out,
@@ -164,6 +166,9 @@ impl Batch {
         drop(feed);
         let result = work_off(&shop, &mut tasks, &mut tally, &Notify::new()).await;
         self.progress.end();
+        if result.is_ok() && !self.stop.is_cancelled() {
+            self.follow_moves(&shop, &scan.new, &tally).await.map_err(|error| error.at(&self.out))?;
+        }
         self.finish(&shop, &scan.walked, &tally, begun).await;
         self.report(&shop).await;
         shop.leave().await;
@@ -200,7 +205,8 @@ impl Batch {
                 None => left.push(task),
             }
         }
-        Ok(Scan { tasks: left, unchanged, walked })
+        let unseen = left.iter().map(|task| &task.found.path).filter(|path| !known.contains_key(path));
+        Ok(Scan { new: unseen.cloned().collect(), tasks: left, unchanged, walked })
     }
 
     /// What is there; `written`: files in OUT that bestbox wrote.
@@ -217,6 +223,31 @@ impl Batch {
         Ok(walked)
     }
 
+    /// A file that was renamed or moved has its outputs under its new name now: those under the old one go.
+    async fn follow_moves(
+        &self,
+        shop: &Shop,
+        new: &HashSet<RelativePath>,
+        tally: &Tally,
+    ) -> Result<(), manifest::ManifestError> {
+        let known = shop.manifest.known().await?;
+        let came =
+            tally.records.values().filter(|record| record.status == Status::Reused && new.contains(&record.path));
+        let contents: HashMap<&str, &RelativePath> =
+            came.filter_map(|record| Some((known.get(&record.path)?.content.as_deref()?, &record.path))).collect();
+        for (path, row) in &known {
+            let Some(now) = row.content.as_deref().and_then(|content| contents.get(content)) else { continue };
+            let found = std::fs::symlink_metadata(self.selection.root.join(path.to_path()));
+            if found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+                outputs::clear(&shop.manifest, path, &row.record.outputs, &[]).await?;
+                shop.manifest.forget(path).await?;
+                let (old, now) = (progress::printable(path.as_str()), progress::printable(now.as_str()));
+                self.progress.line(&format!("{old} is called {now} now, and so are its outputs"));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the report and the search page over everything that is known of the folder.
     async fn report(&self, _shop: &Shop) {}
 
@@ -231,10 +262,14 @@ impl Batch {
         let elapsed = begun.elapsed().as_secs_f64();
         let (failed, reused) = (tally.count(Status::Failed), tally.count(Status::Reused));
         let unchanged = tally.count(Status::Unchanged);
+        let busy = self.engine.busy();
         self.progress.json(|| {
             serde_json::json!({
                 "event": "end", "done": done.len(), "reused": reused, "unchanged": unchanged, "failed": failed,
                 "unfinished": tally.unfinished, "audio_seconds": seconds, "wall_seconds": elapsed,
+                "recognizers": busy.as_ref().map(|busy| busy.recognizers),
+                "recognizer_busy_seconds": busy.as_ref().map(|busy| busy.seconds),
+                "loading_seconds": busy.as_ref().map(|busy| busy.loading),
             })
         });
         if self.progress.is_json() {
@@ -266,13 +301,7 @@ impl Batch {
 
     fn verdict(&self, result: Result<(), Fatal>, tally: &Tally) -> Result<(), Error> {
         match result {
-            Err(fatal) => {
-                let error = self.error_of(fatal);
-                if matches!(error, Error::Output(_)) {
-                    self.progress.error("bestbox: what is done is kept; the same command goes on from here");
-                }
-                return Err(error);
-            }
+            Err(fatal) => return Err(self.error_of(fatal)),
             Ok(()) if self.stop.is_cancelled() => return Err(Error::Interrupted),
             Ok(()) => {}
         }

@@ -132,13 +132,9 @@ fn shortened(name: &OsStr) -> OsString {
     if name.len() <= MAX_BASE {
         return name.to_owned();
     }
-    match name.to_str() {
-        Some(text) => text[..text.floor_char_boundary(MAX_BASE)].into(),
-        None => {
-            let text = name.to_string_lossy();
-            text[..text.floor_char_boundary(MAX_BASE)].into()
-        }
-    }
+    let text = name.to_string_lossy();
+    let end = (0..=MAX_BASE).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text[..end].into()
 }
 
 fn hex8(bytes: &[u8]) -> String {

@@ -34,6 +34,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long the text of an utterance may take once the run is to end.
 const LAST_TEXT: Duration = Duration::from_secs(30);
 
+/// Between two looks at what the recognisers do.
+const GLANCE: Duration = Duration::from_millis(200);
+
 /// What is to be done again although it was done.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Again {
@@ -105,7 +108,7 @@ impl From<ManifestError> for Fatal {
 
 /// What was made of the file itself.
 enum Made {
-    Outcome(Box<Outcome>, Stored, Status),
+    Outcome(Box<(Outcome, Stored)>, Status),
     Failed(Failure, bool),
     Unfinished,
 }
@@ -136,8 +139,8 @@ impl Settled<'_> {
         }
         let fallbacks = row.record.summary.iter().any(|summary| summary.warnings.iter().any(unavailable));
         let there = |path: &RelativePath| self.out.join(path.to_path()).is_file();
-        !(self.again.failed && fallbacks)
-            && !(row.pending && self.hooks)
+        let left = (self.again.failed && fallbacks) || (row.pending && self.hooks);
+        !left
             && row.shape == wanted.shape
             && row.base == task.base.text()
             && row.record.outputs.iter().all(|output| there(&output.path))
@@ -216,7 +219,7 @@ impl Shop {
     ) -> Result<Done, Fatal> {
         let begun = Instant::now();
         let made = match self.stored(key).await? {
-            Some((outcome, stored)) => Made::Outcome(Box::new(outcome), stored, Status::Reused),
+            Some(stored) => Made::Outcome(Box::new(stored), Status::Reused),
             None => {
                 self.progress.begin(task.found.path.as_str());
                 let made = self.make(&mut task, permit, content, key).await;
@@ -224,7 +227,7 @@ impl Shop {
                 made?
             }
         };
-        let (outcome, stored, status) = match made {
+        let ((outcome, stored), status) = match made {
             Made::Unfinished => return Ok(Done::Unfinished),
             Made::Failed(failure, transient) => {
                 if !self.is_there() {
@@ -235,9 +238,9 @@ impl Shop {
                 }
                 return self.failed(&task, before.as_ref(), Some(content), (failure, transient)).await;
             }
-            Made::Outcome(outcome, stored, status) => (outcome, stored, status),
+            Made::Outcome(made, status) => (*made, status),
         };
-        self.deliver(&task, before, content, Delivery { outcome: *outcome, stored, status, begun }).await
+        self.deliver(&task, before, content, Delivery { outcome, stored, status, begun }).await
     }
 
     /// The outcome that this content has already, unless it is to be made again.
@@ -312,7 +315,7 @@ impl Shop {
                     self.journal.flush().await;
                     self.manifest.save_result(key, &stored).await?;
                     self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
-                    return Ok(Made::Outcome(Box::new(outcome), stored, Status::Done));
+                    return Ok(Made::Outcome(Box::new((outcome, stored)), Status::Done));
                 }
                 Err(_) if self.stop.is_cancelled() || self.abort.is_cancelled() => return Ok(Made::Unfinished),
                 Err(error) => error,
@@ -364,6 +367,7 @@ impl Shop {
         let all_heard = CancellationToken::new();
         let heard = || {
             all_heard.cancel();
+            self.progress.heard(path);
             drop(permit.lock().unwrap_or_else(PoisonError::into_inner).take());
         };
         let run = Run {
@@ -382,6 +386,8 @@ impl Shop {
             self.stop.cancelled().await;
             tokio::select! {
                 () = after(&heard_one) => {}
+                // It may be minutes to the next word of a recording that is mostly silence.
+                () = idle(engine) => {}
                 () = all_heard.cancelled() => {
                     let _ = tokio::time::timeout(LAST_TEXT, after(&written_one)).await;
                 }
@@ -421,7 +427,7 @@ impl Shop {
             Err(error) => return self.failed(task, before.as_ref(), Some(content), (error.failure(), true)).await,
         };
         if let Some(row) = &before {
-            job.clear(&row.record.outputs, &wrote.outputs).await?;
+            outputs::clear(&self.manifest, path, &row.record.outputs, &wrote.outputs).await?;
         }
         let record = FileRecord {
             path: path.clone(),
@@ -554,6 +560,23 @@ async fn after(happened: &Notify) {
     let stale = happened.notified();
     let _ = tokio::time::timeout(Duration::ZERO, stale).await;
     happened.notified().await;
+}
+
+/// Returns when no recogniser has anything to do.
+async fn idle(engine: &Engine) {
+    let busy = || {
+        engine.speech().is_ok_and(|speech| {
+            let stats = speech.stats();
+            stats.working + stats.waiting_short + stats.waiting_long > 0
+        })
+    };
+    // Twice: between two utterances there is a moment without one.
+    while busy() || {
+        tokio::time::sleep(GLANCE).await;
+        busy()
+    } {
+        tokio::time::sleep(GLANCE).await;
+    }
 }
 
 /// Whether an error of the system may pass by itself.

@@ -70,35 +70,20 @@ impl Job<'_> {
         let mut wrote = Wrote { outputs: Vec::new(), notes: Vec::new() };
         let pieces = self.render(outcome, &mut wrote.notes);
         let base = self.free_base(&pieces, &mut wrote.notes).await?;
+        let mut files = Vec::with_capacity(pieces.len());
+        let mut owned = Vec::with_capacity(pieces.len());
         for piece in pieces {
             let relative = base.output(piece.variant.as_deref(), piece.format);
             let path = RelativePath::of(&relative);
-            let target = self.manifest.out.join(&relative);
-            let sha = hex(&Sha256::digest(&piece.content));
-            self.manifest.own(&path, self.source, &sha).await?;
-            let (scratch, content) = (self.manifest.scratch().to_owned(), piece.content);
-            blocking(move || replace(&scratch, &target, content.as_bytes())).await?;
+            owned.push((path.clone(), hex(&Sha256::digest(&piece.content))));
             wrote.outputs.push(OutputFile { path, format: piece.format, text: piece.text });
+            files.push((self.manifest.out.join(&relative), piece.content));
         }
+        self.manifest.own(self.source, &owned).await?;
+        let scratch = self.manifest.scratch().to_owned();
+        blocking(move || files.iter().try_for_each(|(target, content)| replace(&scratch, target, content.as_bytes())))
+            .await?;
         Ok(wrote)
-    }
-
-    /// Takes away outputs of this file that are no longer wanted or are called otherwise now. Those that were edited
-    /// stay.
-    pub async fn clear(&self, before: &[OutputFile], now: &[OutputFile]) -> Result<(), ManifestError> {
-        for old in before.iter().filter(|old| !now.iter().any(|new| new.path == old.path)) {
-            let Some(owned) = self.manifest.output(&old.path).await? else { continue };
-            if owned.source.as_ref() != Some(self.source) {
-                continue;
-            }
-            let path = self.manifest.out.join(old.path.to_path());
-            if hash_of(&path).is_some_and(|sha| owned.hashes.contains(&sha)) {
-                // Gone already is as good.
-                let _ = fs::remove_file(&path);
-            }
-            self.manifest.disown(&old.path).await?;
-        }
-        Ok(())
     }
 
     fn render(&self, outcome: &Outcome, notes: &mut Vec<String>) -> Vec<Piece> {
@@ -165,6 +150,29 @@ impl Job<'_> {
     }
 }
 
+/// Takes away those outputs of `source` that are not among `now`: no longer wanted, or called otherwise. Those that were
+/// edited stay.
+pub(super) async fn clear(
+    manifest: &Manifest,
+    source: &RelativePath,
+    before: &[OutputFile],
+    now: &[OutputFile],
+) -> Result<(), ManifestError> {
+    for old in before.iter().filter(|old| !now.iter().any(|new| new.path == old.path)) {
+        let Some(owned) = manifest.output(&old.path).await? else { continue };
+        if owned.source.as_ref() != Some(source) {
+            continue;
+        }
+        let path = manifest.out.join(old.path.to_path());
+        if hash_of(&path).is_some_and(|sha| owned.hashes.contains(&sha)) {
+            // Gone already is as good.
+            let _ = fs::remove_file(&path);
+        }
+        manifest.disown(&old.path).await?;
+    }
+    Ok(())
+}
+
 /// Keeps an outcome under its key; its path below OUT.
 pub(super) async fn store(manifest: &Manifest, key: &str, outcome: &Outcome) -> Result<RelativePath, WriteError> {
     let json = serde_json::to_vec(outcome).map_err(ManifestError::from)?;
@@ -193,6 +201,11 @@ fn replace(scratch: &Path, target: &Path, content: &[u8]) -> Result<(), WriteErr
     fs::create_dir_all(folder).map_err(failed)?;
     if fs::symlink_metadata(target).is_ok_and(|found| found.is_dir()) {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    if fs::metadata(target).is_ok_and(|found| found.len() == content.len() as u64)
+        && fs::read(target).is_ok_and(|found| found == content)
+    {
+        return Ok(());
     }
     let temporary = write_into(scratch, content).map_err(failed)?;
     match temporary.persist(target) {

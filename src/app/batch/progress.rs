@@ -158,6 +158,14 @@ impl Progress {
         }
     }
 
+    /// All of it is recognised; its text is being written.
+    pub fn heard(&self, path: &str) {
+        let state = self.lock();
+        if let Some(bar) = state.in_flight.get(path).and_then(|flight| flight.bar.as_ref()) {
+            bar.set_style(text_style());
+        }
+    }
+
     /// It is over, for now.
     pub fn leave(&self, path: &str) {
         let flight = self.lock().in_flight.remove(path);
@@ -218,17 +226,23 @@ impl Progress {
         match self.mode {
             Mode::Quiet => {}
             Mode::Json => self.json(|| json!({"event": "note", "message": line})),
-            Mode::Plain => eprintln!("{line}"),
-            Mode::Bars => self.bars.suspend(|| eprintln!("{line}")),
+            Mode::Plain => say(line),
+            Mode::Bars => self.bars.suspend(|| say(line)),
         }
     }
 
     /// A failure: shown even when quiet.
     pub fn error(&self, line: &str) {
         match self.mode {
-            Mode::Bars => self.bars.suspend(|| eprintln!("{line}")),
-            _ => eprintln!("{line}"),
+            Mode::Bars => self.bars.suspend(|| say(line)),
+            _ => say(line),
         }
+    }
+
+    /// A line of a result, on standard output.
+    pub fn result(&self, line: &str) {
+        // Nobody reading any more is no reason to stop.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
     }
 
     pub fn is_json(&self) -> bool {
@@ -238,8 +252,7 @@ impl Progress {
     /// A JSON event, in that mode.
     pub fn json(&self, event: impl FnOnce() -> serde_json::Value) {
         if self.mode == Mode::Json {
-            // Nobody reading any more is no reason to stop.
-            let _ = writeln!(std::io::stdout().lock(), "{}", event());
+            self.result(&event().to_string());
         }
     }
 
@@ -264,16 +277,16 @@ impl Progress {
         let (heard, left) = (state.finished + state.heard(), state.remaining());
         let elapsed = state.started.elapsed().as_secs_f64();
         let speed = heard / elapsed.max(0.001);
-        let eta = if speed > 0.0 { left / speed } else { 0.0 };
+        let eta = (speed > 0.0).then(|| left / speed);
         if self.mode == Mode::Bars {
             self.overall.set_length((heard + left).ceil() as u64);
             self.overall.set_position(heard as u64);
             let failed = if state.failed > 0 { format!(", {} failed", state.failed) } else { String::new() };
             self.overall.set_message(format!(
-                "{} of {} h, {speed:.1}x, {} left, {}/{} files{failed}",
-                hours(heard),
-                hours(heard + left),
-                clock(eta),
+                "{} of {} of audio, {speed:.1}x, {} left, {}/{} files{failed}",
+                clock(heard),
+                clock(heard + left),
+                eta.map_or_else(|| "?".to_owned(), clock),
                 state.done,
                 state.files
             ));
@@ -324,6 +337,11 @@ impl State {
     }
 }
 
+fn say(line: &str) {
+    // As above: `eprintln!` would end the work where standard error is closed.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// A name that may hold anything, on one line of a terminal.
 pub(super) fn printable(path: &str) -> String {
     path.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -339,14 +357,15 @@ pub(super) fn clock(seconds: f64) -> String {
     }
 }
 
-fn hours(seconds: f64) -> String {
-    format!("{:.2}", seconds / 3600.0)
-}
-
 // The templates are constants; a mistake in one falls back to the plain bar.
 fn overall_style() -> ProgressStyle {
     let style = ProgressStyle::with_template("[{bar:30}] {msg}");
     style.map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
+}
+
+fn text_style() -> ProgressStyle {
+    let style = ProgressStyle::with_template("  text of {len} s  {wide_msg}");
+    style.unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 fn file_style() -> ProgressStyle {

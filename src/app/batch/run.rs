@@ -78,6 +78,7 @@ pub(super) async fn work_off(
                     }
                     Ok(Done::Unfinished) => tally.unfinished += 1,
                     Err(error) => {
+                        tally.unfinished += 1;
                         shop.abort.cancel();
                         fatal.get_or_insert(error);
                     }

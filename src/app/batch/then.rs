@@ -8,11 +8,14 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio_util::sync::CancellationToken;
 
 /// What is kept of a command's standard error, bytes.
 const MAX_STDERR: u64 = 64 << 10;
+
+/// How long a command that has ended is listened to.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A command and how long it may take.
 pub(super) struct Then {
@@ -52,7 +55,6 @@ impl Then {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .current_dir(about.out)
             .envs(about.environment())
             .kill_on_drop(true);
         // Ends with everything it started; and Ctrl-C is this process's business.
@@ -62,14 +64,8 @@ impl Then {
             Ok(child) => child,
             Err(error) => return problem(None, format!("{} does not start: {error}", program.display())),
         };
-        let mut said = Vec::new();
-        let work = async {
-            if let Some(stderr) = child.stderr.take() {
-                // A command that cannot be listened to still has its exit code.
-                let _ = stderr.take(MAX_STDERR).read_to_end(&mut said).await;
-            }
-            child.wait().await
-        };
+        let listening = child.stderr.take().map(|stderr| tokio::spawn(listen(stderr)));
+        let work = child.wait();
         let ended = tokio::select! {
             ended = tokio::time::timeout(self.limit, work) => ended,
             () = cancel.cancelled() => {
@@ -85,12 +81,26 @@ impl Then {
             Ok(Err(error)) => problem(None, error.to_string()),
             Ok(Ok(status)) if status.success() => Hook { code: Some(0), problem: None },
             Ok(Ok(status)) => {
-                let said = String::from_utf8_lossy(&said);
+                // What it left running in the background may hold the pipe for ever.
+                let said = match listening {
+                    Some(said) => tokio::time::timeout(LAST_WORDS, said).await.ok().and_then(Result::ok),
+                    None => None,
+                };
+                let said = said.unwrap_or_default();
                 let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
                 problem(status.code(), last.map_or_else(|| status.to_string(), |line| format!("{status}: {line}")))
             }
         }
     }
+}
+
+/// What it says, as much as is kept; the rest is taken from it so that it does not stop at a full pipe.
+async fn listen(mut stderr: ChildStderr) -> String {
+    let mut said = Vec::new();
+    // A command that cannot be listened to still has its exit code.
+    let _ = (&mut stderr).take(MAX_STDERR).read_to_end(&mut said).await;
+    let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 fn problem(code: Option<i32>, why: impl Into<String>) -> Hook {

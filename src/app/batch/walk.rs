@@ -120,7 +120,7 @@ impl Selection {
         };
         let root = std::fs::canonicalize(&folder).map_err(read)?;
         std::fs::read_dir(&root).map_err(read)?;
-        let out = std::fs::canonicalize(out).unwrap_or_else(|_| std::path::absolute(out).unwrap_or(out.to_owned()));
+        let out = real(out);
         Ok(Selection {
             root,
             only,
@@ -175,7 +175,7 @@ impl Selection {
             let siblings = path.parent().and_then(|folder| names.get(folder)).unwrap_or(&nothing);
             self.consider(path, metadata.as_ref(), siblings, ours, &mut walked);
         }
-        walked.files.sort_by(|a, b| a.path.to_path().cmp(&b.path.to_path()));
+        walked.files.sort_by_cached_key(|found| found.path.to_path());
         Ok(walked)
     }
 
@@ -297,6 +297,17 @@ impl Selection {
     fn excluded(&self, relative: &Path) -> bool {
         relative.ancestors().any(|part| !part.as_os_str().is_empty() && self.exclude.is_match(part))
     }
+}
+
+/// The canonical form of a path whose last parts may not be there yet.
+fn real(path: &Path) -> PathBuf {
+    let full = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let known = |ancestor: &Path| {
+        let real = std::fs::canonicalize(ancestor).ok()?;
+        let rest = full.strip_prefix(ancestor).ok().filter(|rest| !rest.as_os_str().is_empty());
+        Some(rest.map_or(real.clone(), |rest| real.join(rest)))
+    };
+    full.ancestors().find_map(known).unwrap_or_else(|| full.clone())
 }
 
 /// A glob without a slash is about a name at any depth.

@@ -10,12 +10,13 @@ pub(super) use owner::Claim;
 pub(super) use rows::{Row, Stored};
 
 use super::walk::OWN_FOLDER;
+use crate::app::sqlite;
 use crate::error::Error;
 use crate::output::OutputError;
 use owner::Owner;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long a statement waits for another process before it is an error.
 const BUSY: Duration = Duration::from_secs(30);
+
+/// How long a part of this process waits for the connection: others may each wait as long as [`BUSY`] before it.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Why the manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +47,7 @@ pub(super) enum ManifestError {
 
 impl From<sqlx::Error> for ManifestError {
     fn from(error: sqlx::Error) -> Self {
-        // SQLITE_FULL is 13, SQLITE_IOERR 10; extended codes carry the primary one in their low byte.
-        let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
-        match code.map(|code| code & 0xff) {
-            Some(10 | 13) => ManifestError::Disk(error),
-            _ => ManifestError::Database(error),
-        }
+        if sqlite::disk_refuses(&error) { ManifestError::Disk(error) } else { ManifestError::Database(error) }
     }
 }
 
@@ -143,13 +142,7 @@ impl Manifest {
         self.owner.release(&self.db, key).await
     }
 
-    /// A value that is remembered from run to run.
-    pub async fn remembered(&self, key: &str) -> Result<Option<String>, ManifestError> {
-        let sql = "SELECT value FROM meta WHERE key = ?";
-        Ok(sqlx::query_scalar(sql).bind(key).fetch_optional(&self.db).await?)
-    }
-
-    /// Remembers a value.
+    /// Keeps a value for later runs: see [`look`].
     pub async fn remember(&self, key: &str, value: &str) -> Result<(), ManifestError> {
         let sql = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
         sqlx::query(sql).bind(key).bind(value).execute(&self.db).await?;
@@ -226,12 +219,7 @@ async fn connect(path: &Path, create: bool) -> Result<SqlitePool, ManifestError>
     } else {
         options.read_only(true)
     };
-    let pool = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(Duration::from_secs(300))
-        .idle_timeout(None)
-        .max_lifetime(None);
-    Ok(pool.connect_with(options).await?)
+    Ok(sqlite::pool(1, PATIENCE).connect_with(options).await?)
 }
 
 fn migrations() -> Migrator {

@@ -2,6 +2,7 @@
 //! claims what it works on. A claim of a process that has died is anybody's.
 
 use super::{ManifestError, now};
+use crate::app::sqlite::WRITE;
 use sqlx::sqlite::SqlitePool;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -38,17 +39,24 @@ impl Owner {
         let id = uuid::Uuid::now_v7().simple().to_string();
         let scratch = own.join("tmp").join(&id);
         fs::create_dir_all(&run)?;
-        fs::create_dir_all(&scratch)?;
         // Locked before it has its name: nobody sees it unlocked and takes its process for dead.
         let unnamed = run.join(format!("{id}.new"));
         let lock = File::create(&unnamed)?;
         lock.lock()?;
         fs::rename(&unnamed, run.join(format!("{id}.lock")))?;
         let owner = Owner { id, host: host(), own: own.to_owned(), scratch, lock };
-        let sql = "INSERT INTO owners (id, host, beat) VALUES (?, ?, ?)";
-        sqlx::query(sql).bind(&owner.id).bind(&owner.host).bind(now()).execute(db).await?;
+        let entered = owner.enter(db).await;
+        // Nobody else would know whose these are.
+        entered.inspect_err(|_| owner.clear(&owner.id))?;
         owner.bury(db).await?;
         Ok(owner)
+    }
+
+    async fn enter(&self, db: &SqlitePool) -> Result<(), ManifestError> {
+        fs::create_dir_all(&self.scratch)?;
+        let sql = "INSERT INTO owners (id, host, beat) VALUES (?, ?, ?)";
+        sqlx::query(sql).bind(&self.id).bind(&self.host).bind(now()).execute(db).await?;
+        Ok(())
     }
 
     pub fn scratch(&self) -> &Path {
@@ -70,7 +78,7 @@ impl Owner {
     }
 
     pub async fn claim(&self, db: &SqlitePool, key: &str) -> Result<Claim, ManifestError> {
-        let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = db.begin_with(WRITE).await?;
         let sql = "SELECT owner FROM claims WHERE key = ?";
         let holder: Option<String> = sqlx::query_scalar(sql).bind(key).fetch_optional(&mut *transaction).await?;
         if let Some(holder) = holder {
@@ -138,7 +146,7 @@ impl Owner {
 }
 
 async fn forget(db: &SqlitePool, id: &str) -> Result<(), ManifestError> {
-    let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
+    let mut transaction = db.begin_with(WRITE).await?;
     sqlx::query("DELETE FROM claims WHERE owner = ?").bind(id).execute(&mut *transaction).await?;
     sqlx::query("DELETE FROM owners WHERE id = ?").bind(id).execute(&mut *transaction).await?;
     transaction.commit().await?;

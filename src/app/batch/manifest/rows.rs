@@ -3,6 +3,7 @@
 use super::{Manifest, ManifestError, now};
 use crate::app::batch::record::{FileRecord, RelativePath, Summary};
 use crate::app::batch::walk::Stamp;
+use crate::app::sqlite::WRITE;
 use crate::pipeline::Written;
 use crate::speech::Transcript;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
@@ -144,7 +145,7 @@ impl Manifest {
 
     /// Keeps an outcome's place. What was only kept to be taken up again goes.
     pub async fn save_result(&self, key: &str, stored: &Stored) -> Result<(), ManifestError> {
-        let mut transaction = self.db.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.db.begin_with(WRITE).await?;
         let sql = "INSERT OR REPLACE INTO results (key, outcome, seconds, summary, made) VALUES (?, ?, ?, ?, ?)";
         sqlx::query(sql)
             .bind(key)
@@ -169,13 +170,19 @@ impl Manifest {
         }))
     }
 
-    /// Notes that `path` is about to hold what hashes to `sha`: before it does, so that it is known as ours whatever
-    /// happens in between.
-    pub async fn own(&self, path: &RelativePath, source: &RelativePath, sha: &str) -> Result<(), ManifestError> {
+    /// Notes that these paths are about to hold what hashes to this: before they do, so that they are known as ours
+    /// whatever happens in between.
+    pub async fn own(&self, source: &RelativePath, outputs: &[(RelativePath, String)]) -> Result<(), ManifestError> {
+        // Written again with the same content it still is what was written before, so that stays known.
         let sql = "INSERT INTO outputs (path, root, source, sha) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET \
-                   root = excluded.root, source = excluded.source, previous = sha, sha = excluded.sha";
-        let query = sqlx::query(sql).bind(path.as_str()).bind(&self.root).bind(source.as_str()).bind(sha);
-        query.execute(&self.db).await?;
+                   root = excluded.root, source = excluded.source, \
+                   previous = CASE WHEN sha = excluded.sha THEN previous ELSE sha END, sha = excluded.sha";
+        let mut transaction = self.db.begin_with(WRITE).await?;
+        for (path, sha) in outputs {
+            let query = sqlx::query(sql).bind(path.as_str()).bind(&self.root).bind(source.as_str()).bind(sha);
+            query.execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
         Ok(())
     }
 

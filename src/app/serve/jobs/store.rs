@@ -6,13 +6,13 @@
 
 use super::wire::{JobStatus, WebhookState};
 use crate::app::serve::error::ApiError;
+use crate::app::sqlite;
 use axum::http::StatusCode;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Connection, Row, SqlSafeStr};
+use sqlx::{Row, SqlSafeStr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -40,12 +40,7 @@ pub(in crate::app::serve) enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        // SQLITE_FULL is 13, SQLITE_IOERR 10; extended codes carry the primary one in their low byte.
-        let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
-        match code.map(|code| code & 0xff) {
-            Some(10 | 13) => StoreError::Disk(error),
-            _ => StoreError::Database(error),
-        }
+        if sqlite::disk_refuses(&error) { StoreError::Disk(error) } else { StoreError::Database(error) }
     }
 }
 
@@ -128,9 +123,7 @@ impl sqlx::FromRow<'_, SqliteRow> for Stored {
     }
 }
 
-/// How a transaction that writes begins: with the newest state and the right to change it, so that what it reads first is
-/// still so when it writes.
-pub(super) const WRITE: &str = "BEGIN IMMEDIATE";
+pub(super) use sqlite::WRITE;
 
 /// A job with its webhook, if it has one.
 macro_rules! select_jobs {
@@ -194,21 +187,7 @@ impl Store {
             .busy_timeout(BUSY)
             // Keeps the log from staying as large as it once was.
             .pragma("journal_size_limit", "67108864");
-        let pool = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(Duration::from_secs(60))
-                .idle_timeout(None)
-                .max_lifetime(None)
-                // After a COMMIT that failed (a full disk) sqlx 0.9 takes its connection for one inside a transaction for
-                // ever, and what is committed on it later is seen by nobody. The ping lets rollbacks that wait take place.
-                .after_release(|connection, _| {
-                    Box::pin(async move {
-                        connection.ping().await?;
-                        Ok(!connection.is_in_transaction())
-                    })
-                })
-        };
+        let pool = |connections| sqlite::pool(connections, Duration::from_secs(60));
         Store {
             path,
             writer: pool(1).connect_lazy_with(options.clone()),
