@@ -21,7 +21,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 flags or configuration
     4 model or server missing; 5 result cannot be written; 6 some inputs failed; 130 interrupted.";
 
 /// Flags that every command takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Configuration file instead of ./bestbox.toml and the one in the platform's config folder
     #[arg(long, global = true, value_name = "FILE")]
@@ -70,6 +70,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Measure speed and accuracy on this machine
     Bench(BenchArgs),
+    /// Measure how good a configuration is on your own recordings and texts; fit the intent; compare two
+    Eval(EvalArgs),
     /// Print the manual page
     #[command(hide = true)]
     Man,
@@ -638,6 +640,30 @@ pub enum BenchPart {
     Memory,
     /// From the release of the key to the text, beside recognition alone by faster-whisper and whisper.cpp
     Dictate,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Manifests (JSON lines with "audio", "language", "text", "route"; paths beside the manifest)
+    #[arg(default_values = ["samples/manifest.jsonl", "samples/intent-heldout.jsonl"], value_name = "FILE")]
+    pub manifests: Vec<PathBuf>,
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// A second configuration on the same lines: this one with KEY set to VALUE (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub against: Vec<String>,
+    /// Fit the intent to the light model: on lines with "split": "fit", else on half of them; only the others are reported
+    #[arg(long)]
+    pub fit: bool,
+    /// Where fitted routes go [default: the routes in use, else beside the user's configuration]
+    #[arg(long, value_name = "FILE", requires = "fit")]
+    pub fit_output: Option<PathBuf>,
+    /// Also write a report with confusion matrix and reliability plot
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

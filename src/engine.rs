@@ -17,7 +17,7 @@ use crate::outcome::*;
 use crate::speech::SpeechOptions;
 use crate::speech::vad::VadSettings;
 use crate::text::clean::Cleaner;
-use crate::text::intent::{self, Classifier, RouteSet};
+use crate::text::intent::{self, Classifier, RouteSet, Sample};
 use crate::text::translate::Translator;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -221,6 +221,31 @@ impl Engine {
         client
             .map(|client| Translator::new(Some(client), settings::translate(&self.config)))
             .map_err(|reason| Warning::new(WarningCode::TranslationUnavailable, format!("not translated: {reason}")))
+    }
+
+    /// What utterances may be for.
+    pub fn routes(&self) -> &RouteSet {
+        &self.routes
+    }
+
+    /// `text`, whose right route is the one at index `route`, as the light model scores it uncalibrated; for fitting.
+    ///
+    /// # Errors
+    /// The reason in words when there is no model to ask.
+    pub async fn intent_sample(&self, text: &str, route: usize, cancel: &CancellationToken) -> Result<Sample, String> {
+        let client = self.tiers.client(Tier::Light).await.map_err(|reason| reason.to_string())?;
+        let classifier = Classifier::new(client, self.routes.clone(), settings::intent());
+        classifier.sample(text, route, cancel).await.map_err(|error| error.to_string())
+    }
+
+    /// The model that a tier's server says it has.
+    ///
+    /// # Errors
+    /// The reason in words when there is none.
+    pub async fn model_name(&self, tier: Tier) -> Result<Option<String>, String> {
+        let client = self.tiers.client(tier).await.map_err(|reason| reason.to_string())?;
+        let can = client.capabilities().await.map_err(|error| error.to_string())?;
+        Ok(can.model.clone().or_else(|| client.endpoint().model.clone()))
     }
 
     /// The intent of `text`. Never fails: at worst the default route, with the reason.

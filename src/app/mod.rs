@@ -5,6 +5,7 @@ mod bench;
 mod config;
 pub mod dictate;
 mod doctor;
+mod eval;
 mod insert;
 mod interrupt;
 mod keys;
@@ -52,6 +53,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Devices => doctor::devices(),
         Command::Config(args) => config::run(&global, args),
         Command::Bench(args) => block_on(bench::run(load(&global, vec![])?, global, args)),
+        Command::Eval(args) => block_on(eval::run(load(&global, eval::overrides(&args))?, global, args)),
         Command::Man => man(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bestbox", &mut std::io::stdout());

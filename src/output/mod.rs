@@ -23,7 +23,7 @@ mod samples;
 mod schema;
 
 pub use passages::{TimedText, timed_texts};
-pub use sink::{Delivered, Destination, Existing, Inputs, OutputError, Sink};
+pub use sink::{Delivered, Destination, Existing, Inputs, OutputError, Sink, write_whole};
 pub(crate) use sink::{sync_folder, temporary};
 pub use subtitles::{Caption, SubtitleLimits};
 pub use view::{Color, render_text_view};

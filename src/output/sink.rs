@@ -298,6 +298,15 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
+/// Writes a file that is there whole or not at all; one that was there keeps its permissions.
+///
+/// # Errors
+/// The path, and why it cannot be written.
+pub fn write_whole(path: &Path, text: &str) -> Result<(), OutputError> {
+    let permissions = fs::metadata(path).ok().map(|found| found.permissions());
+    replace(path, text, permissions).map_err(|source| OutputError::Write { path: path.to_owned(), source })
+}
+
 /// Puts `text` in the place of `path` in one step.
 fn replace(path: &Path, text: &str, permissions: Option<fs::Permissions>) -> io::Result<()> {
     // Through a symbolic link, so that the link stays one.

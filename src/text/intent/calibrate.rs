@@ -27,12 +27,21 @@ pub struct Calibration {
     /// Overrides the set's threshold for this model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
+    /// Fitted for this model and each route by name: before every other threshold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub thresholds: BTreeMap<String, f64>,
 }
 
 impl Calibration {
     /// Leaves the ratios between the labels as the model gives them.
     pub fn neutral() -> Self {
-        Calibration { model: String::new(), scale: 1.0, bias: BTreeMap::new(), threshold: None }
+        Calibration {
+            model: String::new(),
+            scale: 1.0,
+            bias: BTreeMap::new(),
+            threshold: None,
+            thresholds: BTreeMap::new(),
+        }
     }
 
     /// Probabilities of the routes `names`, in their order, from the raw mass of their labels. They sum to 1.
@@ -81,7 +90,7 @@ pub fn fit(model: &str, names: &[&str], samples: &[Sample]) -> Calibration {
         }
     }
     let bias = names.iter().zip(bias).map(|(name, b)| ((*name).to_owned(), b)).collect();
-    Calibration { model: model.to_owned(), scale, bias, threshold: None }
+    Calibration { model: model.to_owned(), scale, bias, threshold: None, thresholds: BTreeMap::new() }
 }
 
 fn logs(mass: &[f64]) -> Vec<f64> {

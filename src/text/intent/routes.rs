@@ -18,6 +18,7 @@
 //! model = "qwen2.5-coder-0.5b"
 //! scale = 0.9
 //! bias = { note = 0.1, … }
+//! thresholds = { agent = 0.6 } # optional: for this model, before all others
 //! ```
 
 use super::calibrate::Calibration;
@@ -103,6 +104,11 @@ impl RouteSet {
         RouteSet::parse(BUILT_IN, "default-routes.toml").unwrap_or_else(|error| panic!("built-in route set: {error}"))
     }
 
+    /// The text of the built-in set: what a fitted one starts from.
+    pub fn built_in_text() -> &'static str {
+        BUILT_IN
+    }
+
     /// Parses and checks the text of a route file; `origin` names it in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Self, RoutesError> {
         let document: Document = toml::from_str(text)
@@ -144,9 +150,11 @@ impl RouteSet {
         most.min(self.examples_in_prompt)
     }
 
-    /// Least probability for `route` to be taken: its own, else the calibration's, else the set's.
+    /// Least probability for `route` to be taken: what was fitted for the model and this route, else the route's own,
+    /// else the calibration's, else the set's.
     pub fn threshold(&self, route: &RouteDef, calibration: &Calibration) -> f64 {
-        route.threshold.or(calibration.threshold).unwrap_or(self.threshold)
+        let fitted = calibration.thresholds.get(&route.name).copied();
+        fitted.or(route.threshold).or(calibration.threshold).unwrap_or(self.threshold)
     }
 
     /// What was fitted for the model that the server calls `model` (a name or a file name); the longest match wins, and
@@ -241,6 +249,12 @@ fn check_calibration(calibration: &Calibration, names: &HashSet<&str>) -> Result
         if !bias.is_finite() {
             return Err(format!("calibration for '{model}': the bias of '{name}' is not a number"));
         }
+    }
+    for (name, threshold) in &calibration.thresholds {
+        if !names.contains(name.as_str()) {
+            return Err(format!("calibration for '{model}': '{name}' is not a route"));
+        }
+        check_share(&format!("threshold of '{name}' for '{model}'"), Some(*threshold))?;
     }
     check_share(&format!("threshold of the calibration for '{model}'"), calibration.threshold)
 }
