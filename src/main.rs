@@ -5,6 +5,7 @@ use bestbox::cli::{Cli, Command};
 use bestbox::output::insert;
 use bestbox::{app, audio, error::Exit, servers};
 use clap::Parser;
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
     match app::run(cli) {
         Ok(()) => Exit::Ok.into(),
         Err(error) => {
-            eprintln!("bestbox: {error}");
+            // Standard error may be closed.
+            let _ = writeln!(std::io::stderr(), "bestbox: {error}");
             error.exit().into()
         }
     }

@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM: once ends the work and delivers what is there; twice ends the process.
 
 use crate::error::Exit;
+use std::io::Write;
 use tokio_util::sync::CancellationToken;
 
 /// A token that the first signal cancels. The second ends the process at once; servers that were started notice by
@@ -10,7 +11,8 @@ pub(super) fn token() -> CancellationToken {
     let cancel = token.clone();
     tokio::spawn(async move {
         if wait().await {
-            eprintln!("bestbox: stopping; press Ctrl-C again to stop at once");
+            // A terminal that is gone must not keep anything from ending.
+            let _ = writeln!(std::io::stderr(), "bestbox: stopping; press Ctrl-C again to stop at once");
             cancel.cancel();
         }
         if wait().await {
