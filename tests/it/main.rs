@@ -63,3 +63,7 @@ mod speech_words;
 mod support;
 mod translate_faults;
 mod translate_model;
+mod up_docker;
+mod up_faults;
+mod up_front;
+mod up_plan;
