@@ -5,10 +5,8 @@
 
 use crate::config::HistoryConfig;
 use serde::Serialize;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{Connection, Row};
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -192,17 +190,7 @@ impl History {
             // Deleted text is overwritten, not only forgotten.
             .pragma("secure_delete", "on")
             .pragma("journal_size_limit", "1048576");
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            // After a COMMIT that failed (a full disk) sqlx takes its connection for one inside a transaction for ever.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    connection.ping().await?;
-                    Ok(!connection.is_in_transaction())
-                })
-            })
+        let pool = crate::app::sqlite::pool(1, Duration::from_secs(30))
             .connect_with(options)
             .await
             .map_err(|error| failed(error.to_string()))?;
