@@ -79,3 +79,23 @@ fn a_folder_may_go_away_and_come_back() {
     assert_eq!(ran.code, Some(130), "{}", ran.err);
     assert_eq!(folder.count("in", "SELECT count(*) FROM results"), 1, "the copy was known");
 }
+
+/// Whoever started it may be gone, and with it the other end of its standard error.
+#[test]
+fn it_ends_when_told_to_though_nobody_reads() {
+    let folder = Folder::new();
+    folder.sample("librivox/0880.wav", "one.wav");
+    let mut child = folder.spawn("out", &["--watch", "--settle", "0.3", "--formats", "txt"]);
+    appears(&folder.path("out/one.txt"), &mut child);
+    drop((child.stdout.take(), child.stderr.take()));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            panic!("it goes on");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

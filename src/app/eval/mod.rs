@@ -85,7 +85,9 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: EvalArgs) -> Resul
     }
     if let Some(routes) = kept.filter(|_| !global.quiet) {
         let key = format!("intent.routes = \"{}\"", routes.display());
-        eprintln!("fitted on {fitted_on} utterances and written; use it with this line in the configuration: {key}");
+        crate::app::say(&format!(
+            "fitted on {fitted_on} utterances and written; use it with this line in the configuration: {key}"
+        ));
     }
     let failed: usize = evaluation.configurations.iter().map(|scores| scores.failed.len()).sum();
     match failed {
