@@ -175,3 +175,25 @@ fn a_microphone_that_is_unplugged_costs_no_word_before_and_none_after() {
     is_whole(&stage.say_into(&terminal, &mut follower));
     drop(dictation);
 }
+
+#[test]
+fn the_chosen_microphone_is_taken_again_when_it_is_back() {
+    let mut stage = Stage::set();
+    let terminal = stage.desktop.xterm("terminal", &[]);
+    // Warm: it is open between the takes, and looked after.
+    let dictation = stage.home.dictate(&["--microphone", "Headset of", "--set", "dictate.warm=true"]);
+    let listens_to =
+        |status: &serde_json::Value, name: &str| status["microphone"].as_str().is_some_and(|n| n.contains(name));
+    let mut follower = stage.home.follow();
+    stage.home.until("the default in its place", |status| listens_to(status, "Default"));
+    is_whole(&stage.say_into(&terminal, &mut follower));
+
+    stage.desktop.headset(Plugged::In);
+    stage.home.until("the chosen one", |status| listens_to(status, "Headset of"));
+    is_whole(&stage.say_into(&terminal, &mut follower));
+
+    stage.desktop.headset(Plugged::Out);
+    // The sound server itself moves the open stream to its default.
+    is_whole(&stage.say_into(&terminal, &mut follower));
+    drop(dictation);
+}

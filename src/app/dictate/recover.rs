@@ -81,7 +81,7 @@ pub(super) async fn mention(config: &Config) {
     });
     let count = left.count();
     if count > 0 {
-        crate::app::say(&format!("bestbox: {count} takes of a run that ended early wait: bestbox dictate --recover"));
+        crate::app::say(&format!("bestbox: {count} takes have no text yet: bestbox dictate --recover"));
     }
 }
 
