@@ -94,6 +94,9 @@ fn hold_speak_release_and_the_text_is_in_the_window() {
         let window = if cycle % 2 == 0 { &terminal } else { &editor };
         is_whole(&stage.say_into(window, &mut follower));
         assert_eq!(follower.next("delivered")["how"], "paste");
+        if long {
+            eprintln!("cycle {cycle}: {:?}", resources(dictation.pid()));
+        }
         if cycle == cycles / 10 {
             settled = Some(resources(dictation.pid()));
         }
