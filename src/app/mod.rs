@@ -92,7 +92,11 @@ fn man() -> Result<(), Error> {
 
 /// All layers of configuration, the command's own flags last.
 fn load(global: &Global, flags: Vec<Override>) -> Result<Loaded, Error> {
-    Ok(sources(global, flags)?.load()?)
+    let loaded = sources(global, flags)?.load()?;
+    for note in loaded.notes.iter().filter(|_| !global.quiet) {
+        say(&format!("bestbox: {note}"));
+    }
+    Ok(loaded)
 }
 
 fn sources(global: &Global, flags: Vec<Override>) -> Result<Sources, ConfigError> {
