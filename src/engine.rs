@@ -24,7 +24,10 @@ use std::sync::Arc;
 use tiers::TierSet;
 use tokio_util::sync::CancellationToken;
 
-pub use settings::{llama_server, vocabulary_words};
+pub use settings::{
+    llama_server, run_dir, server as server_settings, server_without_program as server_settings_without_program,
+    vocabulary_words,
+};
 pub use speech::{InstalledModel, Lease, LoadState, LoadedModel, SpeechModels, Unloaded};
 pub use tiers::{TierState, TierStatus};
 

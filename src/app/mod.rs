@@ -14,8 +14,10 @@ mod progress;
 pub mod serve;
 mod session;
 mod sqlite;
+mod status;
 mod text;
 mod transcribe;
+mod up;
 pub mod wer;
 
 use crate::cli::{Cli, Command, Global};
@@ -40,6 +42,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Text(args) => block_on(text::run(load(&global, session::plan_overrides(&args.plan))?, global, args)),
         Command::Batch(args) => block_on(batch::run(load(&global, batch::overrides(&args))?, global, args)),
         Command::Serve(args) => block_on(serve::run(load(&global, serve::overrides(&args))?, global)),
+        Command::Up(args) => block_on(up::run(load(&global, up::overrides(&args))?, global, args)),
+        Command::Status(args) => block_on(status::run(load(&global, vec![])?.config, args)),
         Command::Insert(args) => block_on(insert::run(load(&global, vec![])?.config.dictate.insert, args)),
         Command::Dictate(args) => dictate::run(load(&global, dictate::overrides(&args))?, global, args),
         Command::Ctl(args) => dictate::ctl(args),
