@@ -12,6 +12,9 @@ mod report;
 mod scores;
 mod table;
 
+pub(super) use intent::wilson;
+pub(super) use report::escaped;
+
 use super::progress::Progress;
 use super::session::{Session, plan_overrides};
 use super::{Override, load};
