@@ -90,7 +90,8 @@ async fn measure(bench: &Bench<'_>, engines: &Engines, items: &[Utterance]) -> R
                 let some = if round == 0 { &timed[..timed.len().min(1)] } else { &timed[..] };
                 bench.progress.line(&format!("round {round}, {speakers} at once: {}", setup.name()));
                 let before = engines.usage().await?;
-                let samples = setups::run(engines, setup, Speech { utterances: some, speakers: *speakers }, &cancel).await?;
+                let samples =
+                    setups::run(engines, setup, Speech { utterances: some, speakers: *speakers }, &cancel).await?;
                 let used = engines.usage().await?.since(before);
                 if round > 0 {
                     cells.entry((setup, *speakers)).or_default().add(samples, used);

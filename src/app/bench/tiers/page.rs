@@ -22,7 +22,9 @@ const GAP: f64 = 14.0;
 /// The whole page.
 pub(super) fn html(report: &Report) -> String {
     let mut page = String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
-    page.push_str("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>bestbox bench tiers</title>");
+    page.push_str(
+        "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>bestbox bench tiers</title>",
+    );
     // Writing to a string cannot fail.
     let _ = write!(page, "<style>{STYLE}</style></head><body><h1>One model or two tiers</h1>");
     page.push_str("<ul>");

@@ -272,21 +272,20 @@ pub(super) mod tests {
     pub(in super::super) fn example(light_right: usize) -> Report {
         let sample = |route: f64, first: Option<f64>, end: f64| Sample { route, cleaned: end / 2.0, first, end };
         let mut cells: BTreeMap<(Setup, usize), Cell> = BTreeMap::new();
-        for (setup, route, end) in [(Setup::Json, 3000.0, 9000.0), (Setup::Single, 500.0, 7000.0), (Setup::Two, 200.0, 6000.0)]
+        for (setup, route, end) in
+            [(Setup::Json, 3000.0, 9000.0), (Setup::Single, 500.0, 7000.0), (Setup::Two, 200.0, 6000.0)]
         {
             for speakers in [1, 2, 4] {
                 let cell = cells.entry((setup, speakers)).or_default();
                 for noise in [0.0, 10.0] {
                     let note = sample(route + noise, None, end / 10.0);
                     let request = sample(route + noise, Some(end / 2.0), end * speakers as f64);
-                    let usage =
-                        Usage { requests: 4, prompt_tokens: 1000, cached_tokens: 900, generated_tokens: 60 };
+                    let usage = Usage { requests: 4, prompt_tokens: 1000, cached_tokens: 900, generated_tokens: 60 };
                     cell.add(vec![note, request], usage);
                 }
             }
         }
-        let routers =
-            [Right::new("a", 20, 24), Right::new("b", 190, 216), Right::new("c", light_right, 216)];
+        let routers = [Right::new("a", 20, 24), Right::new("b", 190, 216), Right::new("c", light_right, 216)];
         Report::new(Measured {
             heavy: "big <one>".into(),
             light: "small".into(),
