@@ -726,6 +726,8 @@ pub enum BenchPart {
     Memory,
     /// From the release of the key to the text, beside recognition alone by faster-whisper and whisper.cpp
     Dictate,
+    /// One model for everything, as the original did and with our router, against two tiers
+    Tiers,
 }
 
 #[derive(Debug, Args)]
@@ -754,7 +756,7 @@ pub struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Parts to run [default: all but dictate, which takes minutes of real time]
+    /// Parts to run [default: all but dictate and tiers, which take minutes]
     #[arg(value_enum)]
     pub parts: Vec<BenchPart>,
     /// Repetitions; medians are reported
@@ -766,6 +768,21 @@ pub struct BenchArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// tiers: labelled utterances that are in no prompt (JSON lines with "text" and "label")
+    #[arg(long, default_value = "samples/intent-heldout.jsonl", value_name = "FILE")]
+    pub held_out: PathBuf,
+    /// tiers: utterances timed in each set-up and repetition
+    #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub utterances: u32,
+    /// tiers: held-out utterances that the JSON router decides too, spread evenly; it takes seconds for each
+    #[arg(long, default_value_t = 24, value_name = "N")]
+    pub json_sample: u32,
+    /// tiers: limit on the tokens of an answer, the same in every set-up
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub answer_tokens: u32,
+    /// tiers: also write a report with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Measure nothing: word errors of the texts in FILE, as JSON lines. Each of its lines is a JSON object with
     /// `reference`, `hypothesis` and `language` (a code)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["parts", "json"])]

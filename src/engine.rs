@@ -18,6 +18,7 @@ use crate::speech::SpeechOptions;
 use crate::speech::vad::VadSettings;
 use crate::text::clean::Cleaner;
 use crate::text::intent::{self, Classifier, RouteSet, Sample};
+use crate::text::llm::Client;
 use crate::text::translate::Translator;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -224,6 +225,14 @@ impl Engine {
         client
             .map(|client| Translator::new(Some(client), settings::translate(&self.config)))
             .map_err(|reason| Warning::new(WarningCode::TranslationUnavailable, format!("not translated: {reason}")))
+    }
+
+    /// The client of a tier, for measuring. Waits only while the tier comes up for the first time.
+    ///
+    /// # Errors
+    /// The reason in words when there is none.
+    pub(crate) async fn client(&self, tier: Tier) -> Result<Client, String> {
+        self.tiers.client(tier).await
     }
 
     /// What utterances may be for.

@@ -1,7 +1,6 @@
 //! Ctrl-C and SIGTERM: once ends the work and delivers what is there; twice ends the process.
 
 use crate::error::Exit;
-use std::io::Write;
 use tokio_util::sync::CancellationToken;
 
 /// A token that the first signal cancels. The second ends the process at once; servers that were started notice by
@@ -11,9 +10,8 @@ pub(super) fn token() -> CancellationToken {
     let cancel = token.clone();
     tokio::spawn(async move {
         if wait().await {
-            // A terminal that is gone must not keep anything from ending.
-            let _ = writeln!(std::io::stderr(), "bestbox: stopping; press Ctrl-C again to stop at once");
             cancel.cancel();
+            super::say("bestbox: stopping; press Ctrl-C again to stop at once");
         }
         if wait().await {
             std::process::exit(Exit::Interrupted as i32);

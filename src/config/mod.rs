@@ -3,6 +3,7 @@
 
 mod dictate;
 mod feedback;
+mod foreign;
 mod hotkey;
 mod load;
 mod serve;

@@ -1,7 +1,5 @@
 //! Lines on standard error. A terminal that is gone must not stop anything.
 
-use std::io::Write;
-
 /// Whether and how lines are said.
 #[derive(Clone, Copy)]
 pub(super) struct Say {
@@ -16,7 +14,7 @@ impl Say {
     /// One line.
     pub fn line(self, line: &str) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr(), "{line}");
+            crate::app::say(line);
         }
         tracing::info!("{line}");
     }
