@@ -75,6 +75,7 @@ fn numbers(config: &Config) -> Option<(&'static str, String)> {
     ];
     ranges
         .into_iter()
+        .chain(config.intent.ranges())
         // Written so that NaN is outside too.
         .find(|(_, value, low, high)| !(low..=high).contains(&value))
         .map(|(key, value, low, high)| (key, format!("{value} is not between {low} and {high}")))
