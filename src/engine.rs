@@ -19,6 +19,7 @@ use crate::speech::SpeechOptions;
 use crate::speech::vad::VadSettings;
 use crate::text::clean::Cleaner;
 use crate::text::intent::{Classifier, Decision, RouteSet, Sample};
+use crate::text::llm::Client;
 use crate::text::translate::Translator;
 use router::Router;
 use std::path::PathBuf;
@@ -28,7 +29,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use router::{Ask, Busy};
 pub use router::{Entry, Shadow};
-pub use settings::{llama_server, routes, vocabulary_words};
+pub use settings::{
+    llama_server, routes, run_dir, server as server_settings,
+    server_without_program as server_settings_without_program, vocabulary_words,
+};
 pub use speech::{InstalledModel, Lease, LoadState, LoadedModel, SpeechModels, Unloaded};
 pub use tiers::{TierState, TierStatus};
 
@@ -240,6 +244,14 @@ impl Engine {
         client
             .map(|client| Translator::new(Some(client), settings::translate(&self.config)))
             .map_err(|reason| Warning::new(WarningCode::TranslationUnavailable, format!("not translated: {reason}")))
+    }
+
+    /// The client of a tier, for measuring. Waits only while the tier comes up for the first time.
+    ///
+    /// # Errors
+    /// The reason in words when there is none.
+    pub(crate) async fn client(&self, tier: Tier) -> Result<Client, String> {
+        self.tiers.client(tier).await
     }
 
     /// What utterances may be for.

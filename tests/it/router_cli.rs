@@ -43,14 +43,19 @@ fn decisions_are_explained_and_the_heavy_model_is_asked_where_the_light_one_does
     for line in &found[1..] {
         assert_eq!(line["intent"]["by"], json!("second-opinion"), "{line}");
         let (light, heavy) = (&line["levels"][0], &line["second_opinion"]["level"]);
-        assert_eq!((&light["tier"], &light["taken"], &light["threshold"]), (&json!("light"), &Value::Null, &json!(1.0)));
+        assert_eq!(
+            (&light["tier"], &light["taken"], &light["threshold"]),
+            (&json!("light"), &Value::Null, &json!(1.0))
+        );
         assert_eq!((&heavy["tier"], &heavy["threshold"]), (&json!("heavy"), &json!(0.0)));
         assert_eq!(heavy["taken"], line["intent"]["label"]);
     }
 
     let args = ["-q", "route", "what is the capital of portugal"].into_iter().chain(common);
     let ran = bestbox(args).file("routes.toml", &few()).run().ok();
-    for word in ["by default: undecided", "label mass", "prompt ", "cached", "calibration smollm2", "threshold of", " ms"] {
+    for word in
+        ["by default: undecided", "label mass", "prompt ", "cached", "calibration smollm2", "threshold of", " ms"]
+    {
         assert!(ran.out.contains(word), "{word} is missing:\n{}", ran.out);
     }
 }

@@ -31,13 +31,11 @@ async fn engine(llama: &Llama, heavy: &str, folder: &Path, more: &[(&str, &str)]
         ("heavy.base_url", heavy),
         ("heavy.key_file", key.as_str()),
     ];
-    let flag = |(name, text): &(&str, &str)| {
-        ((*name).to_owned(), typed_flag(name, text).expect("a value"), "test".to_owned())
-    };
+    let flag =
+        |(name, text): &(&str, &str)| ((*name).to_owned(), typed_flag(name, text).expect("a value"), "test".to_owned());
     let flags = pairs.iter().chain(more).map(flag).collect();
     let config = Sources { flags, ..Sources::default() }.load().expect("a configuration").config;
-    let needs =
-        Needs { light: Need::AtStart, intent: true, heavy: Need::AtStart, ..Needs::default() };
+    let needs = Needs { light: Need::AtStart, intent: true, heavy: Need::AtStart, ..Needs::default() };
     let start = Start {
         config,
         needs,
@@ -256,6 +254,9 @@ async fn a_wake_phrase_alone_is_answered_by_nobody() {
     let intent = outcome.intent.expect("an intent");
     assert_eq!((intent.label.as_str(), intent.by, intent.attention), ("agent", DecidedBy::Rule, false));
     assert!(outcome.reply.is_some(), "{:?}", outcome.warnings);
-    assert_ne!(said(&engine, "call Ann", &Plan { route: Route::Intent, ..plan }).await.intent.map(|i| i.by), Some(DecidedBy::Rule));
+    assert_ne!(
+        said(&engine, "call Ann", &Plan { route: Route::Intent, ..plan }).await.intent.map(|i| i.by),
+        Some(DecidedBy::Rule)
+    );
     engine.stop().await;
 }

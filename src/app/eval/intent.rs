@@ -153,7 +153,7 @@ fn reliability<'a>(decisions: impl Iterator<Item = &'a Decision>) -> (Vec<Bin>, 
 }
 
 /// Wilson's score interval for a share, 95 %.
-pub(super) fn wilson(right: usize, count: usize) -> (f64, f64) {
+pub(in crate::app) fn wilson(right: usize, count: usize) -> (f64, f64) {
     let (n, p) = (count.max(1) as f64, right as f64 / count.max(1) as f64);
     let centre = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();

@@ -7,6 +7,7 @@ mod probe;
 mod sse;
 mod think;
 mod transport;
+mod usage;
 mod wire;
 
 use crate::outcome::{Finish, Tier};
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use transport::Transport;
+pub use usage::Usage;
 
 /// Where a tier is and how patient to be with it.
 #[derive(Clone, Debug)]
@@ -216,6 +218,11 @@ impl Client {
     /// cost, without what is done around them.
     pub fn waited_ms(&self) -> f64 {
         self.transport.waited_ms()
+    }
+
+    /// What the calls of this client and its clones have cost.
+    pub fn usage(&self) -> Usage {
+        self.transport.usage()
     }
 
     /// Whether the server answers at all: its health page, or any other answer where it has none, within `limit`. Runs

@@ -86,6 +86,7 @@ impl<'a> Reader<'a> {
                 self.reply.finish = Some(Finish::Broken);
             }
         }
+        self.transport.count(self.reply.counts);
         let first = self.first.unwrap_or_else(|| self.started.elapsed());
         Ok(self.reply.completion(first))
     }
