@@ -37,6 +37,8 @@ mod models_import;
 mod models_pull;
 mod models_support;
 mod output_sink;
+mod router_cli;
+mod router_real;
 mod samples_manifest;
 mod samples_speech;
 mod serve_edge;
