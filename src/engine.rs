@@ -1,6 +1,7 @@
 //! Composition root: `Config` → `Engine`. Loads the speech model, brings the language model tiers up in the background
 //! (light first, then heavy) and hands the pipeline what it needs for one run.
 
+mod head_start;
 mod keep;
 mod prompts;
 mod settings;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use tiers::TierSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use head_start::HeadStart;
 pub use settings::{llama_server, vocabulary_words};
 pub use speech::{InstalledModel, Lease, LoadState, LoadedModel, SpeechModels, Unloaded};
 pub use tiers::{TierState, TierStatus};
@@ -94,6 +96,8 @@ pub struct Engine {
     tiers: TierSet,
     routes: Arc<RouteSet>,
     decoder: PathBuf,
+    /// How often the heavy model was needed lately.
+    prior: head_start::Prior,
 }
 
 /// What an engine is started with.
@@ -133,7 +137,7 @@ impl Engine {
         } else {
             None
         };
-        Ok(Engine { config, channels, speech, tiers, routes, decoder: program })
+        Ok(Engine { config, channels, speech, tiers, routes, decoder: program, prior: head_start::Prior::default() })
     }
 
     /// The configuration in force.
@@ -285,6 +289,29 @@ impl Engine {
             Ok(intent) => (intent, None),
             Err(error) => unavailable(error.to_string()),
         }
+    }
+
+    /// To be called before [`Engine::decide`]: where it is likely that the heavy model will answer, and its server is up,
+    /// that begins to read `text`. What comes of the decision must be told with [`HeadStart::decided`].
+    pub(crate) async fn head_start(&self, route: Route, text: &str) -> HeadStart {
+        let mut start = HeadStart::new(self.prior.clone());
+        let apart = self.config.tiers.serving(Tier::Heavy) != self.config.tiers.serving(Tier::Light);
+        let up = self.tiers.status(Tier::Heavy).state == TierState::Up;
+        if route == Route::Auto
+            && apart
+            && up
+            && self.prior.likely(&self.config.head_start)
+            && let Ok(client) = self.tiers.client(Tier::Heavy).await
+        {
+            let agent = Agent::new(client, settings::answer(&self.config.agent, Tier::Heavy));
+            let text = text.to_owned();
+            start.begin(async move |end: CancellationToken| {
+                if let Err(error) = agent.read_ahead(&text, &end).await {
+                    tracing::debug!(%error, "no head start");
+                }
+            });
+        }
+        start
     }
 
     /// The answer that `action` asks for, streamed to `on_delta`; none for text.

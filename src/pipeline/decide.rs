@@ -17,7 +17,9 @@ pub(super) async fn decide_and_answer(
         return (None, None);
     }
     let begun = Instant::now();
+    let ahead = run.engine.head_start(run.plan.route, &text).await;
     let (intent, warning) = run.engine.decide(run.plan.route, &text, run.cancel).await;
+    ahead.decided(intent.action);
     if let Some(warning) = warning {
         notes.warn(run, warning);
     }

@@ -353,6 +353,29 @@ impl Client {
         self.chat(&request, cancel).await.map(drop)
     }
 
+    /// Reads `messages` into the server's cache without generating anything, in the slot that the server chooses: the
+    /// request that comes next with the same beginning starts where this ended.
+    pub async fn read_ahead(&self, messages: &[Message], cancel: &CancellationToken) -> Result<(), LlmError> {
+        let request = ChatRequest {
+            messages: messages.to_vec(),
+            max_tokens: 0,
+            temperature: 0.0,
+            grammar: None,
+            slot: None,
+            timeout: None,
+        };
+        let work = |deadline| async move {
+            let can = self.probed(deadline).await?;
+            if !can.native {
+                // Others have no such thing as a prompt without an answer, or refuse it.
+                return Ok(());
+            }
+            let body = self.chat_body(&request, &can);
+            self.transport.post("/v1/chat/completions", &body, deadline).await.map(drop)
+        };
+        self.bounded(None, cancel, work).await
+    }
+
     /// Has the server keep what `slot` has read in `file`, a plain name in the folder it was started with.
     pub async fn save_slot(&self, slot: u32, file: &str, cancel: &CancellationToken) -> Result<(), LlmError> {
         self.slot_action("save", slot, file, cancel).await

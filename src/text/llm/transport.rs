@@ -62,7 +62,14 @@ impl Transport {
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|error| unusable(base.as_str(), chain(&error)))?;
-        Ok(Transport { http, base, tier, key: endpoint.key.clone(), waited: AtomicU64::new(0), meter: Meter::default() })
+        Ok(Transport {
+            http,
+            base,
+            tier,
+            key: endpoint.key.clone(),
+            waited: AtomicU64::new(0),
+            meter: Meter::default(),
+        })
     }
 
     /// Posts JSON and reads a JSON answer whole.

@@ -124,7 +124,7 @@ pub(super) async fn accuracies(
         }
     }
     let asked = spread(items.len(), bench.args.json_sample as usize);
-    let [client, ..] = engines.clients().await?;
+    let client = engines.clients().await?.single;
     let mut json = BTreeMap::new();
     for (number, at) in asked.iter().enumerate() {
         bench.progress.line(&format!("routing with JSON: {} of {}", number + 1, asked.len()));
