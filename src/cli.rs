@@ -1,8 +1,8 @@
 //! clap types only: what may be typed. No logic.
 
 pub use crate::app::batch::Text;
-use crate::config::{Profile, Tiers};
-use crate::outcome::{ChannelUse, Route, Style};
+use crate::config::{LauncherKind, Profile, Tiers};
+use crate::outcome::{ChannelUse, Route, Style, Tier};
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -50,6 +50,10 @@ pub enum Command {
     Batch(BatchArgs),
     /// The HTTP service: OpenAI's audio API, the whole pipeline, and a web page
     Serve(ServeArgs),
+    /// Run and watch the language model servers; clients of any make may use their ports
+    Up(UpArgs),
+    /// How the language model servers are: state, model, slots, speed, cache, memory
+    Status(StatusArgs),
     /// Push-to-talk: hold a key, speak, release, and the text is there
     Dictate(DictateArgs),
     /// Drive a running `bestbox dictate`, from a key binding, a script or a pedal
@@ -317,6 +321,88 @@ pub struct ServeArgs {
     /// Speech model that requests use when they name none of ours
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
+}
+
+/// Which servers `bestbox up` runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TierChoice {
+    /// The one for cleanup, translation and intent
+    Light,
+    /// The one for answers
+    Heavy,
+    /// Both, the light one first
+    #[default]
+    Both,
+}
+
+impl TierChoice {
+    /// Its tiers, in the order of their start.
+    pub fn tiers(self) -> &'static [Tier] {
+        match self {
+            TierChoice::Light => &[Tier::Light],
+            TierChoice::Heavy => &[Tier::Heavy],
+            TierChoice::Both => &[Tier::Light, Tier::Heavy],
+        }
+    }
+}
+
+/// A launcher for one tier or for all.
+#[derive(Clone, Copy, Debug)]
+pub struct LauncherArg {
+    /// None: all that are run.
+    pub tier: Option<Tier>,
+    /// What runs it.
+    pub kind: LauncherKind,
+}
+
+impl std::str::FromStr for LauncherArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (tier, kind) = match text.split_once('=') {
+            Some(("light", kind)) => (Some(Tier::Light), kind),
+            Some(("heavy", kind)) => (Some(Tier::Heavy), kind),
+            Some((other, _)) => return Err(format!("there is no tier '{other}'; write light=docker or heavy=docker")),
+            None => (None, text),
+        };
+        let kind =
+            LauncherKind::from_str(kind, false).map_err(|_| "write native, docker or light=docker".to_owned())?;
+        Ok(LauncherArg { tier, kind })
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Which servers to run
+    #[arg(long, value_enum, default_value_t)]
+    pub tiers: TierChoice,
+    /// What runs them: native or docker; light=docker is for one of them (repeatable) [default: native]
+    #[arg(long, value_name = "[TIER=]LAUNCHER")]
+    pub launcher: Vec<LauncherArg>,
+    /// Key that clients send: none (this machine only), or the file that holds it [default: run/up.key in the cache]
+    #[arg(long, value_name = "none|FILE")]
+    pub key: Option<String>,
+    /// Give a server's memory back after so many minutes without a request; the next request starts it again
+    #[arg(long, value_name = "MINUTES")]
+    pub idle_minutes: Option<f64>,
+    /// Only say what would be run and what memory it takes
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Start even what does not fit into memory
+    #[arg(long)]
+    pub force: bool,
+    /// Ask a running `bestbox up` to read its configuration again; no request is lost
+    #[arg(long, conflicts_with_all = ["dry_run", "force"])]
+    pub reload: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Again every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2")]
+    pub watch: Option<f64>,
 }
 
 #[derive(Debug, Args)]

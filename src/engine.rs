@@ -27,7 +27,10 @@ use tiers::TierSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use head_start::HeadStart;
-pub use settings::{llama_server, vocabulary_words};
+pub use settings::{
+    llama_server, run_dir, server as server_settings, server_without_program as server_settings_without_program,
+    vocabulary_words,
+};
 pub use speech::{InstalledModel, Lease, LoadState, LoadedModel, SpeechModels, Unloaded};
 pub use tiers::{TierState, TierStatus};
 

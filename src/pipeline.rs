@@ -113,6 +113,9 @@ pub struct Run<'a> {
     pub cancel: &'a CancellationToken,
     /// Who asks.
     pub caller: Caller,
+    /// The conversation that these words belong to, by a name of the caller's own; `None`: they stand alone. What was
+    /// said before in the same conversation of the same caller helps to tell what they are for.
+    pub conversation: Option<&'a str>,
     /// Where work is kept that may have to be taken up again.
     pub checkpoint: Option<&'a dyn Checkpoint>,
     /// Told once everything is recognised: what is left keeps language models busy, and the recognisers are free for
@@ -123,7 +126,16 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// A run for the only caller there is, with nothing kept.
     pub fn new(engine: &'a Engine, plan: &'a Plan, observer: Observer<'a>, cancel: &'a CancellationToken) -> Self {
-        Run { engine, plan, observer, cancel, caller: Caller::default(), checkpoint: None, heard: None }
+        Run {
+            engine,
+            plan,
+            observer,
+            cancel,
+            caller: Caller::default(),
+            conversation: None,
+            checkpoint: None,
+            heard: None,
+        }
     }
 }
 

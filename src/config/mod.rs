@@ -3,11 +3,13 @@
 
 mod dictate;
 mod feedback;
+mod foreign;
 mod head_start;
 mod hotkey;
 mod load;
 mod serve;
 mod shortcut;
+mod up;
 mod validate;
 
 pub use dictate::{Answer, ApplicationConfig, BindingConfig, DictateConfig, HistoryConfig, PlanKind};
@@ -17,6 +19,7 @@ pub use hotkey::{HotkeyBackend, HotkeyConfig};
 pub use load::{Loaded, Origin, Sources, env_name, init_text, project_file, typed_flag, user_file};
 pub use serve::{JobsConfig, KeyConfig, RealtimeConfig, ServeConfig, TlsConfig};
 pub use shortcut::{KEYS, Key, Modifier, Shortcut, ShortcutError};
+pub use up::{LauncherKind, UpConfig, UpTierConfig};
 
 use crate::language::Lang;
 use crate::language::LanguageChoice;
@@ -120,6 +123,8 @@ pub struct Config {
     pub heavy: TierConfig,
     /// How servers are run.
     pub servers: ServersConfig,
+    /// The servers under one supervisor.
+    pub up: UpConfig,
     /// Where models are.
     pub models: ModelsConfig,
     /// Subtitles and files.

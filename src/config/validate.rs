@@ -1,6 +1,6 @@
 //! Ranges and combinations that types cannot express.
 
-use super::{Config, ConfigError, Loaded, ServeConfig};
+use super::{Config, ConfigError, Loaded, ServeConfig, UpConfig};
 use crate::language::Lang;
 
 /// Refuses what would fail later with a worse message.
@@ -78,6 +78,7 @@ fn numbers(config: &Config) -> Option<(&'static str, String)> {
     ];
     ranges
         .into_iter()
+        .chain(UpConfig::numbers(config))
         // Written so that NaN is outside too.
         .find(|(_, value, low, high)| !(low..=high).contains(&value))
         .map(|(key, value, low, high)| (key, format!("{value} is not between {low} and {high}")))
@@ -96,6 +97,9 @@ fn texts(config: &Config) -> Option<(&'static str, String)> {
         }
     }
     if let Some(problem) = config.dictate.problem() {
+        return Some(problem);
+    }
+    if let Some(problem) = config.up.problem() {
         return Some(problem);
     }
     if let Some(problem) = serve(&config.serve) {

@@ -7,7 +7,7 @@ use crate::config::{AnswerConfig, Config, VocabularyConfig};
 use crate::error::Error;
 use crate::models;
 use crate::outcome::{Cutting, Plan, Tier};
-use crate::servers::{GpuLayers, Port, ServerError, ServerSettings, find_program};
+use crate::servers::{GpuLayers, Launcher, Port, ServerError, ServerSettings, find_program};
 use crate::speech::SpeechOptions;
 use crate::speech::vad::VadSettings;
 use crate::speech::whisper::{Device, ModelSettings, default_threads};
@@ -161,22 +161,28 @@ pub fn llama_server(config: &Config) -> Result<PathBuf, ServerError> {
     find_program(configured, &models::cache_dir())
 }
 
+/// Folder of the registry of servers.
+pub fn run_dir() -> PathBuf {
+    models::cache_dir().join("run")
+}
+
 /// How a managed server is started.
 ///
 /// # Errors
 /// When there is no llama-server.
-pub(super) fn server(
-    tier: Tier,
-    config: &Config,
-    model: PathBuf,
-    keeper: &Path,
-) -> Result<ServerSettings, ServerError> {
+pub fn server(tier: Tier, config: &Config, model: PathBuf, keeper: &Path) -> Result<ServerSettings, ServerError> {
+    Ok(ServerSettings { program: llama_server(config)?, ..server_without_program(tier, config, model, keeper) })
+}
+
+/// The same where the program is not on this machine, such as in a container.
+pub fn server_without_program(tier: Tier, config: &Config, model: PathBuf, keeper: &Path) -> ServerSettings {
     let (settings, servers) = (config.tier(tier), &config.servers);
     let cache = models::cache_dir();
     let prompts = prompts::folder();
-    Ok(ServerSettings {
+    ServerSettings {
         name: tier.name().to_owned(),
-        program: llama_server(config)?,
+        program: PathBuf::new(),
+        launcher: Launcher::Native,
         // Without the folder prompts are read anew each time: slower, nothing else.
         prompt_dir: std::fs::create_dir_all(&prompts).is_ok().then_some(prompts),
         model,
@@ -194,10 +200,10 @@ pub(super) fn server(
         extra_args: settings.extra_args.clone(),
         startup_timeout: Duration::from_secs_f64(servers.startup_timeout_seconds),
         grace: Duration::from_secs_f64(servers.grace_seconds),
-        run_dir: cache.join("run"),
+        run_dir: run_dir(),
         log_dir: cache.join("logs"),
         keeper: keeper.to_owned(),
-    })
+    }
 }
 
 /// The user's names and jargon: the list of the configuration and the lines of the file.

@@ -197,7 +197,7 @@ impl View {
         let shown = if screen {
             tokio::spawn(async move {
                 if let Err(error) = feedback::terminal::run(controller, until, problem).await {
-                    eprintln!("bestbox: {error}");
+                    crate::app::say(&format!("bestbox: {error}"));
                 }
             })
         } else {

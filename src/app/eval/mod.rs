@@ -93,7 +93,9 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: EvalArgs) -> Resul
     }
     if let Some(routes) = kept.filter(|_| !global.quiet) {
         let key = format!("intent.routes = \"{}\"", routes.display());
-        eprintln!("fitted on {fitted_on} utterances and written; use it with this line in the configuration: {key}");
+        crate::app::say(&format!(
+            "fitted on {fitted_on} utterances and written; use it with this line in the configuration: {key}"
+        ));
     }
     if interrupted {
         return Err(Error::Interrupted);
