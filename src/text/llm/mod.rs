@@ -5,6 +5,7 @@
 
 mod probe;
 mod sse;
+mod template;
 mod think;
 mod transport;
 mod usage;
@@ -187,6 +188,7 @@ pub struct Client {
     probe: Arc<probe::Probe>,
     stall: Duration,
     trouble: Option<Arc<Notify>>,
+    templates: Arc<template::Templates>,
 }
 
 impl Client {
@@ -194,7 +196,14 @@ impl Client {
     pub fn new(endpoint: Endpoint) -> Result<Self, LlmError> {
         let transport = Transport::new(&endpoint)?;
         let (endpoint, transport) = (Arc::new(endpoint), Arc::new(transport));
-        Ok(Client { endpoint, transport, probe: Arc::default(), stall: STALL, trouble: None })
+        Ok(Client {
+            endpoint,
+            transport,
+            probe: Arc::default(),
+            stall: STALL,
+            trouble: None,
+            templates: Arc::default(),
+        })
     }
 
     /// Same client; `trouble` is notified when a request fails in a way that a server which is gone would explain.
@@ -443,6 +452,20 @@ impl Client {
 
     /// The prompt text that the server's own chat template makes of `messages`.
     async fn prompt(&self, messages: &[Message], deadline: Instant) -> Result<String, LlmError> {
+        let known = self.templates.of(messages);
+        if let template::Rendered::Prompt(prompt) = known {
+            return Ok(prompt);
+        }
+        let prompt = self.rendered(messages, deadline).await?;
+        if matches!(known, template::Rendered::Unknown) {
+            let mut marked = messages.to_vec();
+            marked.last_mut().into_iter().for_each(|last| template::MARK.clone_into(&mut last.content));
+            self.templates.learn(messages, &prompt, &self.rendered(&marked, deadline).await?);
+        }
+        Ok(prompt)
+    }
+
+    async fn rendered(&self, messages: &[Message], deadline: Instant) -> Result<String, LlmError> {
         let body = json!({"messages": wire::messages(messages), "chat_template_kwargs": {"enable_thinking": false}});
         let answer = self.transport.post("/apply-template", &body, deadline).await?;
         match answer.get("prompt").and_then(Value::as_str) {

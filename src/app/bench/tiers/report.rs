@@ -135,9 +135,9 @@ impl Report {
         let per_speakers: [(&str, Shown); 5] = [
             ("route", &|row| format!("{:.0} ms (p95 {:.0})", row.route_ms, row.route_p95_ms)),
             ("cleaned text", &|row| format!("{:.0} ms", row.cleaned_ms)),
-            ("first answer token", &|row| format!("{:.0} ms", row.first_ms)),
+            ("first answer token", &|row| shown_or_none(row.first_ms)),
             ("end to end, mean", &|row| format!("{:.0} ms", row.end_ms)),
-            ("end to end, a note", &|row| format!("{:.0} ms", row.note_end_ms)),
+            ("end to end, a note", &|row| shown_or_none(row.note_end_ms)),
         ];
         for (what, shown) in per_speakers {
             for count in &speakers {
@@ -176,6 +176,11 @@ impl Report {
     fn of(&self, speakers: usize) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.speakers == speakers)
     }
+}
+
+/// Nothing was measured where there is no time.
+fn shown_or_none(ms: f64) -> String {
+    if ms > 0.0 { format!("{ms:.0} ms") } else { "–".to_owned() }
 }
 
 fn row(measured: &Measured, setup: Setup, speakers: usize, cell: &Cell) -> Row {
@@ -251,15 +256,15 @@ fn aims(rows: &[Row], accuracy: &Accuracy) -> Vec<Aim> {
 fn notes(measured: &Measured) -> Vec<String> {
     let Measured { heavy, light, accuracy, utterances, same_routes, repeat, answer_tokens, .. } = measured;
     let routed = if *same_routes {
-        "all of them routed rightly by every router, so that the work is the same"
+        "all of them routed rightly, so that the work is the same"
     } else {
-        "not all of them routed alike, so that end to end compares different work"
+        "not all of them routed rightly, so that end to end compares different work"
     };
     let json = &accuracy.routers[0];
     vec![
         format!("Heavy {heavy}, light {light}; {utterances} utterances, {routed}; medians of {repeat}, after a warm-up \
                  of one utterance each; set-ups take turns. Milliseconds from the recognised words on."),
-        "(a) cleans, routes and answers one after the other, and its route is the routing call alone; (b) and (c) clean \
+        "(a) cleans, routes and answers one after the other, and its route is the routing call alone; the others clean \
          and route at once. All share one heavy server with a slot for each kind of prompt."
             .to_owned(),
         format!("Answers end after {answer_tokens} tokens: longer ones take as long in every set-up and make the \
