@@ -1,6 +1,7 @@
 //! Composition root: `Config` → `Engine`. Loads the speech model, brings the language model tiers up in the background
 //! (light first, then heavy) and hands the pipeline what it needs for one run.
 
+mod agent;
 mod keep;
 mod prompts;
 mod settings;
@@ -8,7 +9,6 @@ mod shelf;
 mod speech;
 mod tiers;
 
-use crate::agent::Agent;
 use crate::audio::{Channels, DecodeSettings};
 use crate::config::Config;
 use crate::error::Error;
@@ -24,6 +24,8 @@ use std::sync::Arc;
 use tiers::TierSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use agent::nobody;
+pub use agent::toolbox;
 pub use settings::{llama_server, vocabulary_words};
 pub use speech::{InstalledModel, Lease, LoadState, LoadedModel, SpeechModels, Unloaded};
 pub use tiers::{TierState, TierStatus};
@@ -92,6 +94,7 @@ pub struct Engine {
     speech: Option<SpeechModels>,
     tiers: TierSet,
     routes: Arc<RouteSet>,
+    agents: agent::Agents,
     decoder: PathBuf,
 }
 
@@ -117,6 +120,7 @@ impl Engine {
     pub async fn start(start: Start) -> Result<Self, Error> {
         let Start { config, needs, channels, program, notice, upkeep } = start;
         let routes = Arc::new(settings::routes(&config)?);
+        let agents = agent::Agents::new(&config.agent, &program)?;
         let store = Store::new(models::cache_dir(), config.models.folders.clone());
         let tiers = TierSet::start(
             &config,
@@ -132,7 +136,7 @@ impl Engine {
         } else {
             None
         };
-        Ok(Engine { config, channels, speech, tiers, routes, decoder: program })
+        Ok(Engine { config, channels, speech, tiers, routes, agents, decoder: program })
     }
 
     /// The configuration in force.
@@ -164,9 +168,9 @@ impl Engine {
         self.tiers.status(tier)
     }
 
-    /// Stops the servers that this engine started.
+    /// Stops the servers that this engine started, those of its tools too.
     pub async fn stop(&self) {
-        self.tiers.stop().await;
+        tokio::join!(self.tiers.stop(), self.agents.toolbox.stop());
     }
 
     /// The speech models.
@@ -274,35 +278,6 @@ impl Engine {
                 (intent, Some(Warning::new(WarningCode::IntentUndecided, message)))
             }
             Ok(intent) => (intent, None),
-            Err(error) => unavailable(error.to_string()),
-        }
-    }
-
-    /// The answer that `action` asks for, streamed to `on_delta`; none for text.
-    pub(crate) async fn answer(
-        &self,
-        action: Action,
-        text: &str,
-        cancel: &CancellationToken,
-        on_delta: &mut (dyn FnMut(&str) + Send),
-    ) -> (Option<Reply>, Option<Warning>) {
-        let (tier, config) = match action {
-            Action::Text => return (None, None),
-            Action::Light => (Tier::Light, &self.config.quick),
-            Action::Heavy => (Tier::Heavy, &self.config.agent),
-        };
-        let unavailable =
-            |reason: String| (None, Some(Warning::new(WarningCode::ReplyUnavailable, format!("no answer: {reason}"))));
-        let client = match self.tiers.client(tier).await {
-            Ok(client) => client,
-            Err(reason) => return unavailable(reason),
-        };
-        let agent = Agent::new(client, settings::answer(config, tier));
-        match agent.answer(text, cancel, on_delta).await {
-            Ok(answer) => {
-                let warning = answer.warning();
-                (Some(answer.reply), warning)
-            }
             Err(error) => unavailable(error.to_string()),
         }
     }

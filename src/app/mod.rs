@@ -1,5 +1,6 @@
 //! Front ends: each builds a plan, calls the pipeline and delivers the outcome.
 
+mod agent;
 pub mod batch;
 mod bench;
 mod config;
@@ -16,6 +17,7 @@ mod session;
 mod sqlite;
 mod text;
 mod transcribe;
+mod transcripts;
 pub mod wer;
 
 use crate::cli::{Cli, Command, Global};
@@ -51,6 +53,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             block_on(doctor::run(loaded, args))
         }
         Command::Devices => doctor::devices(),
+        Command::Agent(args) => block_on(agent::run(load(&global, vec![])?, args)),
         Command::Config(args) => config::run(&global, args),
         Command::Bench(args) => block_on(bench::run(load(&global, vec![])?, global, args)),
         Command::Eval(args) => block_on(eval::run(load(&global, eval::overrides(&args))?, global, args)),

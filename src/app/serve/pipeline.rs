@@ -4,7 +4,7 @@ use super::admission::Admitted;
 use super::error::ApiError;
 use super::events::RunEvent;
 use super::form::Form;
-use super::plan::{FormatName, PlanFields, SpeechTask, TextName, format_from, plan_from, with_model};
+use super::plan::{FormatName, PlanFields, SpeechTask, TextName, format_from, plan_from, with_header, with_model};
 use super::problems::Problems;
 use super::render::{self, Carry, rendered};
 use super::sse::{self, ServerSentEvent};
@@ -65,6 +65,9 @@ struct PipelineForm {
     /// Temperature of Whisper's first attempt; 0 is greedy.
     #[schema(minimum = 0, maximum = 1)]
     temperature: Option<f32>,
+    /// Conversation that the answer goes on with. Also the header `X-Conversation-Id`.
+    #[schema(max_length = 128)]
+    conversation: Option<String>,
     /// What the answer is written as; `json` by default.
     format: Option<FormatName>,
     /// Which text the formats other than JSON carry; the best there is by default.
@@ -103,7 +106,9 @@ async fn pipeline(
     place: Admitted,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let upload = receive(&service, request).await?;
+    let headers = request.headers().clone();
+    let mut upload = receive(&service, request).await?;
+    upload.form = with_header(upload.form, &headers);
     let plan = plan_from(&upload.form, &service.config)?;
     let delivery = delivery(&upload.form)?;
     let plan = with_model(plan, &service.config).await?;

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::language::{Lang, LanguageChoice};
 use crate::outcome::{Plan, Route, Style, Task};
 use crate::output::{Format, TextChoice};
+use axum::http::HeaderMap;
 use clap::ValueEnum;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -17,6 +18,17 @@ use utoipa::ToSchema;
 const MAX_VOCABULARY: usize = 1000;
 /// Longest text before a recording, characters. Whisper hears its last 224 tokens.
 const MAX_PROMPT: usize = 20_000;
+
+/// Longest name of a conversation, characters.
+const MAX_CONVERSATION: usize = 128;
+
+/// The form with the conversation of the header `X-Conversation-Id`; a field wins.
+pub(super) fn with_header(mut form: Form, headers: &HeaderMap) -> Form {
+    if let Some(name) = headers.get("x-conversation-id").and_then(|value| value.to_str().ok()) {
+        form.0.insert(0, ("conversation".to_owned(), name.to_owned()));
+    }
+    form
+}
 
 /// What may be asked of the pipeline. Everything has a default: the configuration's.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
@@ -60,6 +72,9 @@ pub(super) struct PlanFields {
     /// Temperature of Whisper's first attempt; 0 is greedy.
     #[schema(minimum = 0, maximum = 1)]
     pub temperature: Option<f64>,
+    /// Conversation that the answer goes on with: a name of the client's choice. Also the header `X-Conversation-Id`.
+    #[schema(max_length = 128)]
+    pub conversation: Option<String>,
     /// What the answer is written as; `json` by default.
     #[schema(value_type = Option<FormatName>)]
     pub format: Option<String>,
@@ -125,6 +140,13 @@ pub(super) fn plan_from(form: &Form, config: &Config) -> Result<Plan, ApiError> 
             SpeechTask::Transcribe => Task::Transcribe,
             SpeechTask::Translate => Task::TranslateToEnglish,
         };
+    }
+    if let Some(name) = form.one("conversation") {
+        if name.chars().count() > MAX_CONVERSATION {
+            let message = format!("conversation has more than {MAX_CONVERSATION} characters");
+            return Err(ApiError::bad_field("conversation", message));
+        }
+        plan.conversation = Some(name.to_owned());
     }
     speech_fields(form, &mut plan)?;
     if form.one("word_times").is_some() {
@@ -216,6 +238,7 @@ impl PlanFields {
             ("word_times", self.word_times.map(|value| value.to_string())),
             ("model", self.model),
             ("temperature", self.temperature.map(|value| value.to_string())),
+            ("conversation", self.conversation),
             ("format", self.format),
             ("text_choice", self.text_choice),
         ];

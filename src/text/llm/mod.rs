@@ -6,6 +6,7 @@
 mod probe;
 mod sse;
 mod think;
+mod tools;
 mod transport;
 mod wire;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+pub use tools::{ToolCall, ToolChoice, ToolRequest, ToolSpec, Turn};
 use transport::Transport;
 
 /// Where a tier is and how patient to be with it.
@@ -147,6 +149,8 @@ pub struct Capabilities {
     pub slots: u32,
     /// Tokens of context a request may use, where known.
     pub context: Option<u32>,
+    /// Whether the model's chat template knows tools, where the server says so.
+    pub tools: Option<bool>,
     /// Model name as the server gives it.
     pub model: Option<String>,
 }
