@@ -2,7 +2,7 @@
 //! is not plainly confirmed in time is not done.
 
 use super::memory::ConversationId;
-use super::steps::Suspended;
+use super::suspended::Suspended;
 use crate::outcome::PendingCall;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

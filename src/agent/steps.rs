@@ -4,18 +4,19 @@
 //! ([`Suspended`]). Nothing that a tool returns can change what is allowed: permissions are looked up by this loop, from
 //! the toolbox, for every call; results only ever make it more careful (`tainted`).
 
-use super::calls::{Held, Key, Prepared, prepare};
+use super::calls::{Held, Prepared, prepare};
 use super::fence::fenced;
-use super::memory::{ConversationId, tokens};
+use super::memory::tokens;
 use super::spoken::{Splitter, Spoken};
 use super::tools::{Arguments, Offer, Permission, Toolbox};
+use super::work::Work;
 use super::{AgentError, AgentSettings, Confirm, Event, Limits};
-use crate::outcome::{Finish, Reply, Tier, ToolEnd, ToolUse, Warning, WarningCode};
+use crate::outcome::{Finish, ToolEnd, Warning, WarningCode};
 use crate::text::llm::{
     Client, Completion, LlmError, Message, Role, ToolCall, ToolChoice, ToolRequest, ToolSpec, Turn,
 };
 use serde_json::Value;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -26,93 +27,6 @@ const FAULTS: u32 = 2;
 
 /// Who is told what happens.
 pub(super) type OnEvent<'a> = &'a mut (dyn FnMut(Event<'_>) + Send);
-
-/// An answer under way.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    /// Instructions, what is remembered, the question, and what came of it so far.
-    pub turns: Vec<Turn>,
-    /// Where the question stands in `turns`.
-    pub question: usize,
-    /// Words of a stranger are among `turns`.
-    pub tainted: bool,
-    /// Of them, some came since the question.
-    pub tainted_since: bool,
-    /// Where it is remembered.
-    pub conversation: Option<ConversationId>,
-    /// What the person sees.
-    pub text: String,
-    pub spoken: Option<String>,
-    pub uses: Vec<ToolUse>,
-    pub warnings: Vec<Warning>,
-    pub model: String,
-    pub generated: Option<u32>,
-    made: HashSet<Key>,
-    steps: u32,
-    faults: u32,
-    /// No more calls.
-    answer_now: bool,
-    /// Tokens read (not cached) and generated.
-    spent: u32,
-    /// Tokens of the last prompt, and how many turns it had.
-    prompt: Option<(u32, usize)>,
-    /// Time used before it was suspended.
-    used: Duration,
-}
-
-/// The calls of a step that are not all done.
-#[derive(Debug)]
-struct Open {
-    /// Id and tool of each call, in order.
-    calls: Vec<(String, String)>,
-    results: Vec<Option<Result<String, String>>>,
-    /// Index and call of those that need a person's word.
-    waiting: VecDeque<(usize, Prepared)>,
-}
-
-/// An answer that waits for a person.
-pub struct Suspended {
-    work: Work,
-    open: Open,
-    /// The call that is asked about.
-    asked: Prepared,
-}
-
-impl Suspended {
-    /// The call that is asked about.
-    pub(super) fn asked(&self) -> (&str, &Arguments) {
-        (&self.asked.tool.spec.name, &self.asked.arguments)
-    }
-
-    /// The conversation it is part of.
-    pub(super) fn conversation(&self) -> Option<ConversationId> {
-        self.work.conversation.clone()
-    }
-
-    /// What was said and done until here, as it is delivered.
-    pub(super) fn so_far(&mut self, tier: Tier) -> (Reply, Vec<Warning>) {
-        let work = &mut self.work;
-        let reply = Reply {
-            text: work.text.trim().to_owned(),
-            tier,
-            model: work.model.clone(),
-            finish: Finish::Stop,
-            tokens: work.generated,
-            spoken: None,
-            tools: work.uses.clone(),
-            pending: None,
-        };
-        (reply, std::mem::take(&mut work.warnings))
-    }
-
-    #[cfg(test)]
-    pub(super) fn for_test(tool: &str, arguments: &Value) -> Self {
-        let arguments = arguments.as_object().cloned().unwrap_or_default();
-        let asked = Prepared { tool: super::tools::Tool::for_test(tool), arguments };
-        let open = Open { calls: Vec::new(), results: Vec::new(), waiting: VecDeque::new() };
-        Suspended { work: Work::default(), open, asked }
-    }
-}
 
 /// How the loop ended.
 pub(super) enum End {
@@ -443,65 +357,14 @@ impl Loop<'_> {
     }
 }
 
-impl Work {
-    /// A question: what stands before it, and its own turn at the end.
-    pub fn new(turns: Vec<Turn>, tainted: bool, conversation: Option<ConversationId>) -> Self {
-        Work { question: turns.len().saturating_sub(1), turns, tainted, conversation, ..Work::default() }
-    }
-
-    /// Makes room in the model's context: what is remembered goes first, then the longest result is halved.
-    fn shrink(&mut self) -> bool {
-        let start = usize::from(matches!(self.turns.first(), Some(Turn::Said(Message { role: Role::System, .. }))));
-        if self.question > start {
-            self.turns.drain(start..self.question);
-            self.question = start;
-            self.prompt = None;
-            return true;
-        }
-        let results = self.turns.iter_mut().filter_map(|turn| match turn {
-            Turn::Returned { content, .. } if content.len() > 800 => Some(content),
-            _ => None,
-        });
-        let Some(longest) = results.max_by_key(|content| content.len()) else { return false };
-        let half = longest.chars().count() / 2;
-        *longest = longest.chars().take(half).collect();
-        longest.push_str("\n[cut: the rest does not fit]\n</tool_data>");
-        true
-    }
-
-    fn count(&mut self, completion: &Completion) {
-        self.model.clone_from(&completion.model);
-        let prompt = completion.prompt_tokens.unwrap_or_else(|| u32::try_from(tokens(&self.turns)).unwrap_or(u32::MAX));
-        let read = prompt.saturating_sub(completion.cached_tokens.unwrap_or(0));
-        let generated = completion.generated_tokens;
-        self.spent = self.spent.saturating_add(read).saturating_add(generated.unwrap_or(0));
-        self.prompt = Some((prompt, self.turns.len()));
-        self.generated = generated.map(|tokens| self.generated.unwrap_or(0) + tokens).or(self.generated);
-    }
-
-    fn ended(&mut self, prepared: &Prepared, result: &Result<String, String>, on_event: OnEvent<'_>) {
-        let (end, text) = match result {
-            Ok(text) => (ToolEnd::Done, text),
-            Err(text) => (ToolEnd::Failed, text),
-        };
-        let arguments = Value::Object(prepared.arguments.clone());
-        self.note(&prepared.tool.spec.name, arguments, (end, text), on_event);
-    }
-
-    fn note(&mut self, tool: &str, arguments: Value, (end, text): (ToolEnd, &str), on_event: OnEvent<'_>) {
-        on_event(Event::ToolResult { tool, end, text });
-        self.uses.push(ToolUse { tool: tool.to_owned(), arguments, end });
-    }
+fn told(prepared: &Prepared, on_event: OnEvent<'_>) {
+    let arguments = Value::Object(prepared.arguments.clone());
+    on_event(Event::ToolCall { tool: &prepared.tool.spec.name, arguments: &arguments });
 }
 
 fn suspended(mut work: Work, (open, asked): (Open, Prepared), began: Instant) -> End {
     work.used += began.elapsed();
     End::Suspended(Box::new(Suspended { work, open, asked }))
-}
-
-fn told(prepared: &Prepared, on_event: OnEvent<'_>) {
-    let arguments = Value::Object(prepared.arguments.clone());
-    on_event(Event::ToolCall { tool: &prepared.tool.spec.name, arguments: &arguments });
 }
 
 /// A call as it is sent back: chat templates read its arguments, and fail where they are no JSON object.
