@@ -1,8 +1,8 @@
 //! clap types only: what may be typed. No logic.
 
 pub use crate::app::batch::Text;
-use crate::config::{Profile, Tiers};
-use crate::outcome::{ChannelUse, Route, Style};
+use crate::config::{LauncherKind, Profile, Tiers};
+use crate::outcome::{ChannelUse, RouteChoice, Style, Tier};
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -50,6 +50,10 @@ pub enum Command {
     Batch(BatchArgs),
     /// The HTTP service: OpenAI's audio API, the whole pipeline, and a web page
     Serve(ServeArgs),
+    /// Run and watch the language model servers; clients of any make may use their ports
+    Up(UpArgs),
+    /// How the language model servers are: state, model, slots, speed, cache, memory
+    Status(StatusArgs),
     /// Push-to-talk: hold a key, speak, release, and the text is there
     Dictate(DictateArgs),
     /// Drive a running `bestbox dictate`, from a key binding, a script or a pedal
@@ -70,6 +74,8 @@ pub enum Command {
     Agent(AgentArgs),
     /// Show, create or locate the configuration
     Config(ConfigArgs),
+    /// Decide what texts are for, and explain each decision
+    Route(RouteArgs),
     /// Measure speed and accuracy on this machine
     Bench(BenchArgs),
     /// Measure how good a configuration is on your own recordings and texts; fit the intent; compare two
@@ -94,9 +100,13 @@ pub struct PlanArgs {
     /// Translate into this language (code or English name)
     #[arg(long, value_name = "LANG")]
     pub to: Option<String>,
-    /// Only text, only the intent, let the intent decide, or straight to the agent [default: auto; batch: text]
-    #[arg(long, value_enum)]
-    pub route: Option<Route>,
+    /// text, intent (decide only), auto (the intent decides), agent, or a route by its name, such as agent/calendar
+    /// [default: auto; batch: text]
+    #[arg(long, value_name = "ROUTE")]
+    pub route: Option<RouteChoice>,
+    /// A route that is likely, by its name; weaker than --route
+    #[arg(long, value_name = "NAME")]
+    pub hint: Option<String>,
     /// File with names and jargon, one a line
     #[arg(long, value_name = "FILE")]
     pub vocabulary: Option<PathBuf>,
@@ -337,6 +347,88 @@ pub struct ServeArgs {
     /// Speech model that requests use when they name none of ours
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
+}
+
+/// Which servers `bestbox up` runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TierChoice {
+    /// The one for cleanup, translation and intent
+    Light,
+    /// The one for answers
+    Heavy,
+    /// Both, the light one first
+    #[default]
+    Both,
+}
+
+impl TierChoice {
+    /// Its tiers, in the order of their start.
+    pub fn tiers(self) -> &'static [Tier] {
+        match self {
+            TierChoice::Light => &[Tier::Light],
+            TierChoice::Heavy => &[Tier::Heavy],
+            TierChoice::Both => &[Tier::Light, Tier::Heavy],
+        }
+    }
+}
+
+/// A launcher for one tier or for all.
+#[derive(Clone, Copy, Debug)]
+pub struct LauncherArg {
+    /// None: all that are run.
+    pub tier: Option<Tier>,
+    /// What runs it.
+    pub kind: LauncherKind,
+}
+
+impl std::str::FromStr for LauncherArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (tier, kind) = match text.split_once('=') {
+            Some(("light", kind)) => (Some(Tier::Light), kind),
+            Some(("heavy", kind)) => (Some(Tier::Heavy), kind),
+            Some((other, _)) => return Err(format!("there is no tier '{other}'; write light=docker or heavy=docker")),
+            None => (None, text),
+        };
+        let kind =
+            LauncherKind::from_str(kind, false).map_err(|_| "write native, docker or light=docker".to_owned())?;
+        Ok(LauncherArg { tier, kind })
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Which servers to run
+    #[arg(long, value_enum, default_value_t)]
+    pub tiers: TierChoice,
+    /// What runs them: native or docker; light=docker is for one of them (repeatable) [default: native]
+    #[arg(long, value_name = "[TIER=]LAUNCHER")]
+    pub launcher: Vec<LauncherArg>,
+    /// Key that clients send: none (this machine only), or the file that holds it [default: run/up.key in the cache]
+    #[arg(long, value_name = "none|FILE")]
+    pub key: Option<String>,
+    /// Give a server's memory back after so many minutes without a request; the next request starts it again
+    #[arg(long, value_name = "MINUTES")]
+    pub idle_minutes: Option<f64>,
+    /// Only say what would be run and what memory it takes
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Start even what does not fit into memory
+    #[arg(long)]
+    pub force: bool,
+    /// Ask a running `bestbox up` to read its configuration again; no request is lost
+    #[arg(long, conflicts_with_all = ["dry_run", "force"])]
+    pub reload: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Again every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2")]
+    pub watch: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -664,6 +756,8 @@ pub enum BenchPart {
     Memory,
     /// From the release of the key to the text, beside recognition alone by faster-whisper and whisper.cpp
     Dictate,
+    /// One model for everything, as the original did and with our router, against two tiers
+    Tiers,
 }
 
 #[derive(Debug, Args)]
@@ -691,8 +785,33 @@ pub struct EvalArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct RouteArgs {
+    /// Texts, each as somebody would say it; - reads one a line from standard input
+    #[arg(value_name = "TEXT", required_unless_present = "shadow_report")]
+    pub texts: Vec<String>,
+    /// The texts are one conversation: each is seen with those before it
+    #[arg(long)]
+    pub conversation: bool,
+    /// Take this route whatever is said, by its name or path
+    #[arg(long, value_name = "NAME")]
+    pub force: Option<String>,
+    /// A route that is likely, by its name or path
+    #[arg(long, value_name = "NAME")]
+    pub hint: Option<String>,
+    /// Which language model tiers to use
+    #[arg(long, value_enum)]
+    pub tiers: Option<Tiers>,
+    /// As JSON lines
+    #[arg(long)]
+    pub json: bool,
+    /// Decide nothing: sum up what the shadow in this log of decisions would have done (see intent.shadow)
+    #[arg(long, value_name = "LOG", conflicts_with_all = ["texts", "conversation", "force", "hint", "tiers"])]
+    pub shadow_report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Parts to run [default: all but dictate, which takes minutes of real time]
+    /// Parts to run [default: all but dictate and tiers, which take minutes]
     #[arg(value_enum)]
     pub parts: Vec<BenchPart>,
     /// Repetitions; medians are reported
@@ -704,6 +823,21 @@ pub struct BenchArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// tiers: labelled utterances that are in no prompt (JSON lines with "text" and "label")
+    #[arg(long, default_value = "samples/intent-heldout.jsonl", value_name = "FILE")]
+    pub held_out: PathBuf,
+    /// tiers: utterances timed in each set-up and repetition
+    #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub utterances: u32,
+    /// tiers: held-out utterances that the JSON router decides too, spread evenly; it takes seconds for each
+    #[arg(long, default_value_t = 24, value_name = "N")]
+    pub json_sample: u32,
+    /// tiers: limit on the tokens of an answer, the same in every set-up
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub answer_tokens: u32,
+    /// tiers: also write a report with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Measure nothing: word errors of the texts in FILE, as JSON lines. Each of its lines is a JSON object with
     /// `reference`, `hypothesis` and `language` (a code)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["parts", "json"])]

@@ -29,6 +29,9 @@ pub enum Error {
     /// A language model server, where it is the point of the command.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// Servers that cannot be run, or are not there: what is wrong and what to do.
+    #[error("{0}")]
+    Servers(String),
     /// Delivering the result.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -92,7 +95,7 @@ impl Error {
             Error::Speech(_) | Error::Unfit { .. } | Error::Dictation(_) | Error::Loading | Error::Kept(_) => {
                 Exit::Failure
             }
-            Error::Model(_) | Error::Server(_) => Exit::Model,
+            Error::Model(_) | Error::Server(_) | Error::Servers(_) => Exit::Model,
             Error::Output(_) | Error::Insert(_) => Exit::Output,
             Error::Some { failed, total, worst } => {
                 if failed == total {

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     match app::run(cli) {
         Ok(()) => Exit::Ok.into(),
         Err(error) => {
-            eprintln!("bestbox: {error}");
+            app::say(&format!("bestbox: {error}"));
             error.exit().into()
         }
     }
@@ -45,6 +45,8 @@ fn start_logging(cli: &Cli) {
     let filter = EnvFilter::try_from_env("BESTBOX_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
+    // It would say so with `eprintln!`, which ends the program where nobody reads standard error.
+    let log = log.log_internal_errors(false);
     let json = std::env::var_os("BESTBOX_LOG_FORMAT").is_some_and(|format| format == "json");
     match (json, serves) {
         (true, _) => log.json().flatten_event(true).init(),

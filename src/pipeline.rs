@@ -132,6 +132,9 @@ pub struct Run<'a> {
     pub cancel: &'a CancellationToken,
     /// Who asks.
     pub caller: Caller,
+    /// The conversation that these words belong to, by a name of the caller's own; `None`: they stand alone. What was
+    /// said before in the same conversation of the same caller helps to tell what they are for.
+    pub conversation: Option<&'a str>,
     /// Where work is kept that may have to be taken up again.
     pub checkpoint: Option<&'a dyn Checkpoint>,
     /// Told once everything is recognised: what is left keeps language models busy, and the recognisers are free for
@@ -146,13 +149,28 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// A run for the only caller there is, with nothing kept.
     pub fn new(engine: &'a Engine, plan: &'a Plan, observer: Observer<'a>, cancel: &'a CancellationToken) -> Self {
-        let (caller, checkpoint, heard) = (Caller::default(), None, None);
-        Run { engine, plan, observer, cancel, caller, checkpoint, heard, owner: "", confirm: None }
+        Run {
+            engine,
+            plan,
+            observer,
+            cancel,
+            caller: Caller::default(),
+            conversation: None,
+            checkpoint: None,
+            heard: None,
+            owner: "",
+            confirm: None,
+        }
+    }
+
+    /// The conversation that the words belong to.
+    fn conversation(&self) -> Option<&'a str> {
+        self.conversation.or(self.plan.conversation.as_deref())
     }
 
     /// As the agent knows it.
     fn talk(&self) -> Talk {
-        let conversation = self.plan.conversation.clone();
+        let conversation = self.conversation().map(str::to_owned);
         let confirm = self.confirm.cloned().unwrap_or_else(|| engine::nobody("nobody is there to confirm it"));
         Talk { owner: self.owner.to_owned(), conversation, confirm }
     }
@@ -169,6 +187,7 @@ pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome
 
 /// One signal, whatever it was made of.
 async fn run_signal(run: Run<'_>, recording: Recording, name: &str, started: Instant) -> Result<Outcome, Error> {
+    let _busy = run.engine.busy();
     let notes = Notes::default();
     let (utterances_in, utterances) = mpsc::channel(4);
     let (spoken_in, spoken) = mpsc::unbounded_channel();
@@ -204,6 +223,7 @@ async fn run_signal(run: Run<'_>, recording: Recording, name: &str, started: Ins
 
 /// Text that is there already: the same plan without the speech.
 pub async fn run_text(run: Run<'_>, transcript: Transcript, name: &str) -> Result<Outcome, Error> {
+    let _busy = run.engine.busy();
     let started = Instant::now();
     let notes = Notes::default();
     let (spoken_in, spoken) = mpsc::unbounded_channel();

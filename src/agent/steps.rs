@@ -8,6 +8,7 @@ use super::calls::{Held, Prepared, prepare};
 use super::fence::fenced;
 use super::memory::tokens;
 use super::spoken::{Splitter, Spoken};
+use super::suspended::{Open, Suspended};
 use super::tools::{Arguments, Offer, Permission, Toolbox};
 use super::work::Work;
 use super::{AgentError, AgentSettings, Confirm, Event, Limits};

@@ -88,7 +88,9 @@ pub(super) fn devices() -> Result<(), Error> {
     let devices: Vec<String> =
         host.input_devices().map(|devices| devices.filter_map(|device| name(&device)).collect()).unwrap_or_default();
     if devices.is_empty() {
-        eprintln!("bestbox: no audio input: plug a microphone in, or check that this user may use the sound system");
+        crate::app::say(
+            "bestbox: no audio input: plug a microphone in, or check that this user may use the sound system",
+        );
     }
     for device in devices {
         println!("{} {device}", if Some(&device) == default.as_ref() { "*" } else { " " });

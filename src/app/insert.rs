@@ -78,8 +78,10 @@ fn tell(inserted: &Inserted, args: &InsertArgs) -> Result<(), Error> {
     }
     match (&inserted.because, inserted.how) {
         (None | Some(Because::Asked), _) => {}
-        (Some(because), How::Clipboard) => eprintln!("bestbox: {because}; the text is in the clipboard"),
-        (Some(because), _) => eprintln!("bestbox: {because}"),
+        (Some(because), How::Clipboard) => {
+            crate::app::say(&format!("bestbox: {because}; the text is in the clipboard"))
+        }
+        (Some(because), _) => crate::app::say(&format!("bestbox: {because}")),
     }
     Ok(())
 }

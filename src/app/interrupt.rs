@@ -10,8 +10,8 @@ pub(super) fn token() -> CancellationToken {
     let cancel = token.clone();
     tokio::spawn(async move {
         if wait().await {
-            eprintln!("bestbox: stopping; press Ctrl-C again to stop at once");
             cancel.cancel();
+            super::say("bestbox: stopping; press Ctrl-C again to stop at once");
         }
         if wait().await {
             std::process::exit(Exit::Interrupted as i32);

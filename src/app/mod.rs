@@ -12,18 +12,22 @@ mod interrupt;
 mod keys;
 mod models;
 mod progress;
+mod route;
 pub mod serve;
 mod session;
 mod sqlite;
+mod status;
 mod text;
 mod transcribe;
 mod transcripts;
+mod up;
 pub mod wer;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{ConfigError, Loaded, Sources};
 use crate::error::Error;
 use clap::CommandFactory;
+use std::io::Write;
 use toml::Value;
 
 /// A flag as a configuration key, its value and the flag's own name.
@@ -41,6 +45,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Text(args) => block_on(text::run(load(&global, session::plan_overrides(&args.plan))?, global, args)),
         Command::Batch(args) => block_on(batch::run(load(&global, batch::overrides(&args))?, global, args)),
         Command::Serve(args) => block_on(serve::run(load(&global, serve::overrides(&args))?, global)),
+        Command::Up(args) => block_on(up::run(load(&global, up::overrides(&args))?, global, args)),
+        Command::Status(args) => block_on(status::run(load(&global, vec![])?.config, args)),
         Command::Insert(args) => block_on(insert::run(load(&global, vec![])?.config.dictate.insert, args)),
         Command::Dictate(args) => dictate::run(load(&global, dictate::overrides(&args))?, global, args),
         Command::Ctl(args) => dictate::ctl(args),
@@ -57,12 +63,19 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Config(args) => config::run(&global, args),
         Command::Bench(args) => block_on(bench::run(load(&global, vec![])?, global, args)),
         Command::Eval(args) => block_on(eval::run(load(&global, eval::overrides(&args))?, global, args)),
+        Command::Route(args) => block_on(route::run(load(&global, route::overrides(&args))?, global, args)),
         Command::Man => man(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bestbox", &mut std::io::stdout());
             Ok(())
         }
     }
+}
+
+/// A line for the person at the terminal. Where nobody reads standard error any more (the other end of a pipe is gone)
+/// the line is lost and the work goes on; `eprintln!` would end it.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// The manual page: all commands one after the other, as one page is what people look for.
@@ -83,12 +96,16 @@ fn man() -> Result<(), Error> {
         // Its own headings are those of a page.
         page.extend(String::from_utf8_lossy(&options).replace(".SH OPTIONS", ".SS Options").into_bytes());
     }
-    std::io::Write::write_all(&mut std::io::stdout(), &page).map_err(failed)
+    std::io::stdout().write_all(&page).map_err(failed)
 }
 
 /// All layers of configuration, the command's own flags last.
 fn load(global: &Global, flags: Vec<Override>) -> Result<Loaded, Error> {
-    Ok(sources(global, flags)?.load()?)
+    let loaded = sources(global, flags)?.load()?;
+    for note in loaded.notes.iter().filter(|_| !global.quiet) {
+        say(&format!("bestbox: {note}"));
+    }
+    Ok(loaded)
 }
 
 fn sources(global: &Global, flags: Vec<Override>) -> Result<Sources, ConfigError> {

@@ -1,6 +1,7 @@
 //! What a person sees on standard error while they wait: a bar on a terminal, plain lines elsewhere, nothing with
 //! `--quiet`. Standard output is never touched.
 
+use super::say;
 use crate::cli::Global;
 use crate::engine::Notice;
 use crate::models;
@@ -54,7 +55,7 @@ impl Progress {
         let progress = self.clone();
         Arc::new(move |line: &str| match progress.mode {
             Mode::Quiet => {}
-            Mode::Plain => eprintln!("{line}"),
+            Mode::Plain => say(line),
             // A recording that is under way keeps its bar.
             Mode::Bar if progress.lock().duration.is_some() && !progress.bar.is_finished() => {}
             Mode::Bar => progress.spin(line.to_owned()),
@@ -125,7 +126,7 @@ impl Progress {
         let mut state = self.lock();
         if self.mode == Mode::Plain && state.printed.elapsed() >= PLAIN_INTERVAL {
             state.printed = Instant::now();
-            eprintln!("{}: {:.0} of {:.0} {unit}", state.name, done as f64 / scale, total as f64 / scale);
+            say(&format!("{}: {:.0} of {:.0} {unit}", state.name, done as f64 / scale, total as f64 / scale));
         }
     }
 
@@ -133,14 +134,14 @@ impl Progress {
     pub fn line(&self, line: &str) {
         match self.mode {
             Mode::Quiet => {}
-            Mode::Plain => eprintln!("{line}"),
-            Mode::Bar => self.bar.suspend(|| eprintln!("{line}")),
+            Mode::Plain => say(line),
+            Mode::Bar => self.bar.suspend(|| say(line)),
         }
     }
 
     /// A failure: shown even when quiet.
     pub fn error(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| say(line));
     }
 
     /// Clears the bar, so that a result can be printed; whatever comes next shows it again.
@@ -166,7 +167,7 @@ impl Progress {
         state.printed = Instant::now();
         let speed = seconds / state.started.elapsed().as_secs_f64().max(0.001);
         let of = state.duration.map(|total| format!(" of {total:.0} s")).unwrap_or_default();
-        eprintln!("{}: {seconds:.0} s{of} recognised, {speed:.1}x real time", state.name);
+        say(&format!("{}: {seconds:.0} s{of} recognised, {speed:.1}x real time", state.name));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -1,6 +1,7 @@
-//! Layers of configuration, each overriding the one before: profile, user file, project file, environment, flags.
+//! Layers of configuration, each overriding the one before: profile, the variables of other programs (see `foreign`),
+//! user file, project file, environment, flags.
 
-use super::{Config, ConfigError, Profile};
+use super::{Config, ConfigError, Profile, foreign};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -73,12 +74,15 @@ pub struct Loaded {
     pub origins: BTreeMap<String, Origin>,
     /// Files that were read.
     pub files: Vec<PathBuf>,
+    /// What was not taken and why: one sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Sources {
     /// The usual files, the process's environment, and the given flags.
     pub fn standard(flags: Vec<(String, Value, String)>, explicit: Option<PathBuf>) -> Self {
-        let env: Vec<(String, String)> = std::env::vars().filter(|(name, _)| name.starts_with("BESTBOX_")).collect();
+        let ours = |name: &str| name.starts_with("BESTBOX_") || foreign::is_known(name);
+        let env: Vec<(String, String)> = std::env::vars().filter(|(name, _)| ours(name)).collect();
         let from_env = env.iter().find(|(name, _)| name == "BESTBOX_CONFIG").map(|(_, path)| PathBuf::from(path));
         Sources {
             files: user_file().into_iter().chain([project_file()]).collect(),
@@ -98,12 +102,14 @@ impl Sources {
             }
         }
         let files = layers.iter().map(|(origin, _)| origin.to_string().into()).collect();
+        let (foreign, notes) = foreign::layers(&self.env, &layers);
+        layers.splice(0..0, foreign);
         let known = default_table(Profile::Embedded)?;
         layers.extend(env_layers(&self.env, &known)?);
         for (key, value, flag) in &self.flags {
             layers.push((Origin::Flag(flag.clone()), nested(key, value.clone())));
         }
-        merge(layers, files)
+        Ok(Loaded { files, notes, ..merge(layers)? })
     }
 }
 
@@ -141,7 +147,7 @@ pub fn init_text(profile: Profile) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-fn merge(layers: Vec<(Origin, Table)>, files: Vec<PathBuf>) -> Result<Loaded, ConfigError> {
+fn merge(layers: Vec<(Origin, Table)>) -> Result<Loaded, ConfigError> {
     let profile = layers.iter().rev().find_map(|(origin, table)| Some((origin, table.get("profile")?)));
     let profile = match profile {
         None => Profile::default(),
@@ -157,7 +163,7 @@ fn merge(layers: Vec<(Origin, Table)>, files: Vec<PathBuf>) -> Result<Loaded, Co
         let origin = origins.get(&key).cloned().unwrap_or(Origin::Profile(profile));
         bad_value(&key, &origin, error.inner())
     })?;
-    let loaded = Loaded { config, origins, files };
+    let loaded = Loaded { config, origins, files: Vec::new(), notes: Vec::new() };
     super::validate::check(&loaded)?;
     Ok(loaded)
 }
@@ -249,7 +255,9 @@ fn type_name(value: &Value) -> &'static str {
 fn env_layers(env: &[(String, String)], known: &Table) -> Result<Vec<(Origin, Table)>, ConfigError> {
     let keys: BTreeMap<String, String> = leaf_keys(known, "").into_iter().map(|key| (env_name(&key), key)).collect();
     let mut layers = Vec::new();
-    for (name, text) in env.iter().filter(|(name, _)| !OTHER_VARIABLES.contains(&name.as_str())) {
+    for (name, text) in
+        env.iter().filter(|(name, _)| !OTHER_VARIABLES.contains(&name.as_str()) && !foreign::is_known(name))
+    {
         let origin = Origin::Env(name.clone());
         let Some(key) = keys.get(name) else {
             let hint = nearest_hint(name, keys.keys().cloned());

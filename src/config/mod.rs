@@ -4,23 +4,28 @@
 mod agent;
 mod dictate;
 mod feedback;
+mod foreign;
 mod hotkey;
+mod intent;
 mod load;
 mod serve;
 mod shortcut;
+mod up;
 mod validate;
 
 pub use agent::{AgentConfig, McpConfig};
 pub use dictate::{Answer, ApplicationConfig, BindingConfig, DictateConfig, HistoryConfig, PlanKind};
 pub use feedback::{FeedbackConfig, OverlayPlace};
 pub use hotkey::{HotkeyBackend, HotkeyConfig};
+pub use intent::{CostsConfig, IntentConfig, SecondOpinion};
 pub use load::{Loaded, Origin, Sources, env_name, init_text, project_file, typed_flag, user_file};
 pub use serve::{JobsConfig, KeyConfig, RealtimeConfig, ServeConfig, TlsConfig};
 pub use shortcut::{KEYS, Key, Modifier, Shortcut, ShortcutError};
+pub use up::{LauncherKind, UpConfig, UpTierConfig};
 
 use crate::language::Lang;
 use crate::language::LanguageChoice;
-use crate::outcome::{ChannelUse, Route, Style, Tier};
+use crate::outcome::{ChannelUse, Style, Tier};
 use crate::text::clean::{SpokenPunctuation, WrittenText};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -118,6 +123,8 @@ pub struct Config {
     pub heavy: TierConfig,
     /// How servers are run.
     pub servers: ServersConfig,
+    /// The servers under one supervisor.
+    pub up: UpConfig,
     /// Where models are.
     pub models: ModelsConfig,
     /// Subtitles and files.
@@ -293,18 +300,6 @@ impl TranslationConfig {
     pub fn target(&self) -> Option<Lang> {
         self.to.parse().ok()
     }
-}
-
-/// `[intent]`
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct IntentConfig {
-    /// Default of `--route`.
-    pub route: Route,
-    /// File with routes; empty: the built-in note, quick, agent.
-    pub routes: String,
-    /// Route taken when the model is undecided or absent; empty: the one the routes file names.
-    pub default: String,
 }
 
 /// `[quick]`, and what `[agent]` has in common with it

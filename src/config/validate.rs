@@ -1,6 +1,6 @@
 //! Ranges and combinations that types cannot express.
 
-use super::{Config, ConfigError, Loaded, ServeConfig};
+use super::{Config, ConfigError, Loaded, ServeConfig, UpConfig};
 use crate::language::Lang;
 
 /// Refuses what would fail later with a worse message.
@@ -83,6 +83,8 @@ fn numbers(config: &Config) -> Option<(&'static str, String)> {
     ];
     ranges
         .into_iter()
+        .chain(config.intent.ranges())
+        .chain(UpConfig::numbers(config))
         // Written so that NaN is outside too.
         .find(|(_, value, low, high)| !(low..=high).contains(&value))
         .map(|(key, value, low, high)| (key, format!("{value} is not between {low} and {high}")))
@@ -104,6 +106,9 @@ fn texts(config: &Config) -> Option<(&'static str, String)> {
         return Some(problem);
     }
     if let Some(problem) = config.dictate.problem() {
+        return Some(problem);
+    }
+    if let Some(problem) = config.up.problem() {
         return Some(problem);
     }
     if let Some(problem) = serve(&config.serve) {

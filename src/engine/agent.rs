@@ -8,7 +8,7 @@ use crate::agent::{
 };
 use crate::config::{AgentConfig, McpConfig};
 use crate::error::Error;
-use crate::outcome::{Action, Reply, Tier, Warning, WarningCode};
+use crate::outcome::{Action, Intent, Reply, Tier, Warning, WarningCode};
 use crate::text::llm::Secret;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,21 +94,21 @@ impl Engine {
         self.agents.toolbox.set_transcripts(transcripts);
     }
 
-    /// The answer that `action` asks for; none for text.
+    /// The answer that `intent` asks for; none for text.
     pub(crate) async fn answer(
         &self,
-        action: Action,
+        intent: &Intent,
         text: &str,
         talk: &Talk,
         cancel: &CancellationToken,
         on_event: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Answered {
-        let tier = match action {
+        let tier = match intent.action {
             Action::Text => return (None, Vec::new()),
             Action::Light => Tier::Light,
             Action::Heavy => Tier::Heavy,
         };
-        match self.agent(tier).await {
+        match self.agent(tier, &self.route_prompts(intent)).await {
             Ok(agent) => answered(agent.converse(text, talk, cancel, on_event).await),
             Err(reason) => unavailable(&reason),
         }
@@ -135,19 +135,24 @@ impl Engine {
         cancel: &CancellationToken,
         on_event: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Answered {
-        match self.agent(Tier::Heavy).await {
+        match self.agent(Tier::Heavy, &[]).await {
             Ok(agent) => answered(agent.resume(word, talk, cancel, on_event).await),
             Err(reason) => unavailable(&reason),
         }
     }
 
-    async fn agent(&self, tier: Tier) -> Result<Agent, String> {
+    /// `prompts` are what the route adds to the instructions.
+    async fn agent(&self, tier: Tier, prompts: &[String]) -> Result<Agent, String> {
         let client = self.tiers.client(tier).await?;
         let config = match tier {
             Tier::Light => self.config.quick.clone(),
             Tier::Heavy => self.config.agent.answer(),
         };
-        let agent = Agent::new(client, settings::answer(&config, tier)).with_talks(self.agents.talks.clone());
+        let mut settings = settings::answer(&config, tier);
+        for prompt in prompts {
+            settings.system_prompt = format!("{}\n\n{prompt}", settings.system_prompt).trim_start().to_owned();
+        }
+        let agent = Agent::new(client, settings).with_talks(self.agents.talks.clone());
         Ok(match tier {
             Tier::Light => agent,
             Tier::Heavy => agent.with_tools(self.agents.toolbox.clone(), self.agents.limits.clone()),

@@ -278,12 +278,40 @@ impl Keeper {
         let model =
             tokio::task::spawn_blocking(resolve).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         let launch = settings::server(tier, config, model, &context.program).map_err(|error| error.to_string())?;
+        if let Some(front) = servers::Front::serving(&launch) {
+            let client = client(tier, settings, &front.url, front.key.map(Secret::new))?.with_trouble(trouble.clone());
+            self.front_ready(&client, &launch).await?;
+            return Ok(Running { client, trouble, server: None });
+        }
         let notice = context.notice.clone();
         let mut progress = move |line: &str| notice(line);
         let server = servers::ensure(&launch, &mut progress, &self.cancel).await.map_err(|error| error.to_string())?;
         let key = Some(Secret::new(server.api_key()));
         let client = client(tier, settings, &server.base_url(), key)?.with_trouble(trouble.clone());
         Ok(Running { client, trouble, server: Some(server) })
+    }
+}
+
+impl Keeper {
+    /// Waits until the server that `bestbox up` runs is there or asleep; what comes meanwhile would be held there, but
+    /// whoever can do without the tier shall not wait.
+    async fn front_ready(&self, client: &Client, launch: &servers::ServerSettings) -> Result<(), String> {
+        let deadline = Instant::now() + launch.startup_timeout;
+        loop {
+            let Err(error) = client.alive(ANSWER).await else { return Ok(()) };
+            if Instant::now() >= deadline || servers::Front::serving(launch).is_none() {
+                return Err(error.to_string());
+            }
+            self.notice_front(&error.to_string());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// While it comes up for the first time it is starting; later it is down, and nobody waits.
+    fn notice_front(&self, reason: &str) {
+        if !matches!(self.view.borrow().state, State::Starting) {
+            self.down(reason.to_owned());
+        }
     }
 }
 

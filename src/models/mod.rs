@@ -12,6 +12,7 @@ mod ct2;
 mod disk;
 mod error;
 mod ggml;
+pub mod gguf;
 mod http;
 mod import;
 mod mel;

@@ -3,8 +3,10 @@
 use super::notes::{Notes, ms};
 use super::{Event, Run};
 use crate::agent::{self, Suspended};
-use crate::outcome::{DecidedBy, Intent, Reply, Route, Warning};
+use crate::engine::Ask;
+use crate::outcome::{DecidedBy, Intent, Plan, Reply, Route, Warning};
 use crate::speech::Transcript;
+use crate::text::intent::Decision;
 use std::time::Instant;
 
 /// Intent from the raw words, and the answer as soon as the intent asks for one.
@@ -22,22 +24,27 @@ pub(super) async fn decide_and_answer(
     if matches!(run.plan.route, Route::Auto | Route::Agent)
         && let Some(word) = run.engine.word(&talk, &text)
     {
-        let (intent, _) = run.engine.decide(Route::Agent, &text, run.cancel).await;
+        let plan = Plan { route: Route::Agent, force: None, private: true, ..run.plan.clone() };
+        let ask = Ask { plan: &plan, text: &text, caller: run.caller.0, conversation: None, cancel: run.cancel };
+        let Decision { intent, .. } = run.engine.decide(ask).await;
         (run.observer)(Event::Intent(&intent));
         return (Some(intent), resume(run, word, notes).await);
     }
     let begun = Instant::now();
-    let (intent, warning) = run.engine.decide(run.plan.route, &text, run.cancel).await;
+    let ask =
+        Ask { plan: run.plan, text: &text, caller: run.caller.0, conversation: run.conversation(), cancel: run.cancel };
+    let Decision { intent, text, warning, .. } = run.engine.decide(ask).await;
     if let Some(warning) = warning {
         notes.warn(run, warning);
     }
     notes.time(|timings| timings.intent_ms = (intent.by != DecidedBy::Forced).then(|| ms(begun)));
     (run.observer)(Event::Intent(&intent));
-    if run.plan.route == Route::Intent {
+    // After a wake phrase alone the request is still to come.
+    if run.plan.route == Route::Intent || intent.attention {
         return (Some(intent), None);
     }
     let mut timed = Timed::new(run);
-    let answered = run.engine.answer(intent.action, &text, &talk, run.cancel, &mut |event| timed.event(event)).await;
+    let answered = run.engine.answer(&intent, &text, &talk, run.cancel, &mut |event| timed.event(event)).await;
     (Some(intent), timed.reply(answered, notes))
 }
 

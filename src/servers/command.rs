@@ -1,6 +1,6 @@
 //! Typed settings to llama-server's command line, and the program itself.
 
-use super::{GpuLayers, ServerError, ServerSettings};
+use super::{GpuLayers, Launcher, ServerError, ServerSettings, docker};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -91,17 +91,22 @@ fn options_column(line: &str) -> &str {
 
 /// The options of this build, asked once a build (path and time of change).
 pub(super) async fn flags(program: &Path) -> Result<Arc<Flags>, ServerError> {
-    type Known = HashMap<(PathBuf, Option<SystemTime>), Arc<Flags>>;
+    flags_of(program, &[], HELP_TIMEOUT).await
+}
+
+/// The same for a program that takes `before` in front of its own arguments, within `limit`.
+pub(super) async fn flags_of(program: &Path, before: &[&str], limit: Duration) -> Result<Arc<Flags>, ServerError> {
+    type Known = HashMap<(PathBuf, Vec<String>, Option<SystemTime>), Arc<Flags>>;
     static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
     let changed = std::fs::metadata(program).and_then(|meta| meta.modified()).ok();
-    let build = (program.to_path_buf(), changed);
+    let build = (program.to_path_buf(), before.iter().map(ToString::to_string).collect(), changed);
     if let Some(flags) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&build) {
         return Ok(Arc::clone(flags));
     }
     let broken = |reason: String| ServerError::ProgramBroken { program: program.to_path_buf(), reason };
     let mut help = tokio::process::Command::new(program);
-    help.arg("--help").stdin(std::process::Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(HELP_TIMEOUT, help.output())
+    help.args(before).arg("--help").stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(limit, help.output())
         .await
         .map_err(|_elapsed| broken("--help does not end".to_owned()))?
         .map_err(|error| broken(error.to_string()))?;
@@ -120,9 +125,16 @@ pub(super) async fn flags(program: &Path) -> Result<Arc<Flags>, ServerError> {
 pub(super) fn arguments(settings: &ServerSettings, port: u16, flags: &Flags) -> Vec<String> {
     let mut line = Line { words: Vec::new(), flags };
     let context = settings.context_per_request.saturating_mul(settings.parallel.max(1));
-    let model = std::path::absolute(&settings.model).unwrap_or_else(|_| settings.model.clone());
+    // In a container: where it is mounted, and reachable through the published port only.
+    let (model, host) = match &settings.launcher {
+        Launcher::Native => {
+            let model = std::path::absolute(&settings.model).unwrap_or_else(|_| settings.model.clone());
+            (model, settings.host.as_str())
+        }
+        Launcher::Docker(_) => (docker::model_inside(&settings.model), "0.0.0.0"),
+    };
     line.pair("-m", model.display());
-    line.pair("--host", &settings.host);
+    line.pair("--host", host);
     line.pair("--port", port);
     // The server divides it among its slots.
     line.pair("-c", context);
@@ -139,7 +151,7 @@ pub(super) fn arguments(settings: &ServerSettings, port: u16, flags: &Flags) -> 
         // Otherwise it names itself by its path, which then stands in every answer.
         line.pair_if_known("--alias", name.to_string_lossy());
     }
-    if let Some(folder) = &settings.prompt_dir {
+    if let (Some(folder), Launcher::Native) = (&settings.prompt_dir, &settings.launcher) {
         line.pair_if_known("--slot-save-path", folder.display());
     }
     line.pair_if_known("--cors-origins", "localhost");
@@ -210,6 +222,7 @@ mod tests {
         ServerSettings {
             name: "light".to_owned(),
             program: PathBuf::from("/bin/llama-server"),
+            launcher: Launcher::Native,
             model: PathBuf::from("/models/tiny.gguf"),
             host: "127.0.0.1".to_owned(),
             port: Port::Any,

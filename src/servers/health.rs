@@ -41,6 +41,13 @@ impl Probe {
         Ok(Probe { http, base_url: state.base_url(), key: state.key.clone() })
     }
 
+    /// The health page alone.
+    pub async fn alive(&self, limit: Duration) -> Result<(), String> {
+        let health = self.http.get(format!("{}/health", self.base_url)).timeout(limit).send().await;
+        let health = health.map_err(|error| reason(&error))?;
+        if health.status().is_success() { Ok(()) } else { Err(format!("its health page says {}", health.status())) }
+    }
+
     /// Health, and that it is this server. Runs no inference, so it disturbs no cached prefix.
     pub async fn healthy(&self) -> Result<(), String> {
         let health = self.http.get(format!("{}/health", self.base_url)).timeout(QUICK).send();

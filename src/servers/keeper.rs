@@ -5,6 +5,7 @@
 //! and it holds none of its starter's descriptors, so pipes of the starter close when the starter ends.
 
 use super::ServerError;
+use super::exit::{Exit, oom_kills};
 use super::registry::{Home, Process, State};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
@@ -15,7 +16,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -34,6 +35,10 @@ pub(super) struct Spec {
     pub log: PathBuf,
     pub program: PathBuf,
     pub arguments: Vec<String>,
+    /// A command that asks the server to end, before signals do; none if empty.
+    pub stop: Vec<String>,
+    pub model: PathBuf,
+    pub container: Option<String>,
     pub host: String,
     pub port: u16,
     pub key: String,
@@ -88,12 +93,12 @@ pub fn keeper_main() -> ExitCode {
     // Held to the end: this lock is what "the keeper is alive" means.
     let Some(_alive) = lock(&home) else { return ExitCode::FAILURE };
     match keep(&spec, &home) {
-        Ok(how) => {
-            home.write_end(&how);
+        Ok(exit) => {
+            home.write_end(&exit);
             ExitCode::SUCCESS
         }
         Err(error) => {
-            home.write_end(&format!("{} cannot be kept: {error}", spec.program.display()));
+            home.write_end(&Exit::unknown(&format!("{} cannot be kept: {error}", spec.program.display())));
             ExitCode::FAILURE
         }
     }
@@ -117,7 +122,8 @@ enum Event {
 }
 
 /// From spawn to end of the server, and of its log; says how it ended.
-fn keep(spec: &Spec, home: &Home) -> std::io::Result<String> {
+fn keep(spec: &Spec, home: &Home) -> std::io::Result<Exit> {
+    let killed_before = oom_kills();
     let log = Log::open(&spec.log);
     let (output, server) = start(spec)?;
     let (copied, log_is_whole) = mpsc::channel();
@@ -125,13 +131,15 @@ fn keep(spec: &Spec, home: &Home) -> std::io::Result<String> {
         log.copy(output);
         copied.send(())
     });
-    let how = watch(spec, home, server);
+    let ended = watch(spec, home, server);
     // Whoever reads how it ended also reads its last words. A process that inherited the pipe must not hold us up.
     let _ = log_is_whole.recv_timeout(Duration::from_secs(1));
-    how
+    let (status, asked) = ended?;
+    Ok(Exit::new(status, asked, oom_kills().saturating_sub(killed_before)))
 }
 
-fn watch(spec: &Spec, home: &Home, mut server: Child) -> std::io::Result<String> {
+/// Its status, and whether it was asked to end.
+fn watch(spec: &Spec, home: &Home, mut server: Child) -> std::io::Result<(ExitStatus, bool)> {
     let pid = Pid::from_raw(server.id().try_into().map_err(|_| std::io::ErrorKind::InvalidData)?);
     let (events, happened) = mpsc::channel();
     let waiter = events.clone();
@@ -147,14 +155,14 @@ fn watch(spec: &Spec, home: &Home, mut server: Child) -> std::io::Result<String>
     let users = home.clone();
     std::thread::spawn(move || events.send(Event::Unused(users.wait_until_unused())));
     match happened.recv() {
-        Ok(Event::Ended) => Ok(server.wait()?.to_string()),
+        Ok(Event::Ended) => Ok((server.wait()?, false)),
         // No lock, no knowledge of users: better no server than an orphan.
         Ok(Event::Unused(lock)) => {
-            let how = end(&mut server, pid, &happened, spec)?;
+            let status = end(&mut server, pid, &happened, spec)?;
             drop(lock);
-            Ok(how)
+            Ok((status, true))
         }
-        Err(mpsc::RecvError) => end(&mut server, pid, &happened, spec),
+        Err(mpsc::RecvError) => Ok((end(&mut server, pid, &happened, spec)?, true)),
     }
 }
 
@@ -194,11 +202,32 @@ fn write_state(spec: &Spec, home: &Home, server: &Child) -> std::io::Result<()> 
         // It ended at once; that is what its end will say.
         return Ok(());
     };
-    home.write_state(&State { keeper, server, host: spec.host.clone(), port: spec.port, key: spec.key.clone() })
+    home.write_state(&State {
+        keeper,
+        server,
+        host: spec.host.clone(),
+        port: spec.port,
+        key: spec.key.clone(),
+        model: spec.model.clone(),
+        container: spec.container.clone(),
+    })
 }
 
-/// SIGTERM to the server's group, grace, SIGKILL.
-fn end(server: &mut Child, pid: Pid, happened: &mpsc::Receiver<Event>, spec: &Spec) -> std::io::Result<String> {
+/// The server's own command to end it if it has one; SIGTERM to its group, grace, SIGKILL.
+fn end(server: &mut Child, pid: Pid, happened: &mpsc::Receiver<Event>, spec: &Spec) -> std::io::Result<ExitStatus> {
+    if let Some((program, arguments)) = spec.stop.split_first() {
+        // It returns when the server has ended, within the server's own grace. Should it fail, the signals follow.
+        let mut ask = Command::new(program);
+        ask.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Ok(mut asked) = ask.spawn() {
+            let limit = std::time::Instant::now() + Duration::from_millis(spec.grace_ms) + Duration::from_secs(10);
+            while matches!(asked.try_wait(), Ok(None)) && std::time::Instant::now() < limit {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = asked.kill();
+            let _ = asked.wait();
+        }
+    }
     // Err means that it has just ended by itself.
     let _ = killpg(pid, Signal::SIGTERM);
     let deadline = std::time::Instant::now() + Duration::from_millis(spec.grace_ms);
@@ -213,7 +242,7 @@ fn end(server: &mut Child, pid: Pid, happened: &mpsc::Receiver<Event>, spec: &Sp
             }
         }
     }
-    Ok(server.wait()?.to_string())
+    server.wait()
 }
 
 /// The server's output on disk, bounded.

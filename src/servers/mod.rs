@@ -10,13 +10,20 @@
 //! Knows program, arguments and health check; knows nothing of prompts or of who asks.
 
 mod command;
+mod docker;
+mod exit;
+mod front;
 mod health;
 mod keeper;
 mod registry;
 mod start;
 
 pub use command::find_program;
+pub use docker::Docker;
+pub use exit::{Exit, ExitKind, ExitReason};
+pub use front::{Front, FrontLock, front_key};
 pub use keeper::{KEEPER_ARGUMENT, keeper_main};
+pub use registry::{Process, Running, running};
 
 use registry::{Home, State};
 use start::Start;
@@ -28,12 +35,14 @@ use tokio_util::sync::CancellationToken;
 /// How often a wait looks again.
 const TICK: Duration = Duration::from_millis(25);
 /// What to run and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServerSettings {
     /// `light` or `heavy`: for messages, logs and the registry.
     pub name: String,
-    /// llama-server: see [`find_program`].
+    /// llama-server: see [`find_program`]. In a container it is the image's own.
     pub program: PathBuf,
+    /// What runs it.
+    pub launcher: Launcher,
     /// GGUF file.
     pub model: PathBuf,
     /// Address to listen on, normally `127.0.0.1`.
@@ -69,6 +78,29 @@ pub struct ServerSettings {
     pub log_dir: PathBuf,
     /// This very program, which serves as the keeper; `std::env::current_exe()` except in tests.
     pub keeper: PathBuf,
+}
+
+impl ServerSettings {
+    /// Whether there is a program that could run it.
+    ///
+    /// # Errors
+    /// What is missing and what to do.
+    pub fn check(&self) -> Result<(), ServerError> {
+        match &self.launcher {
+            Launcher::Native => command::check_program(&self.program),
+            Launcher::Docker(docker) => docker.check(&self.name),
+        }
+    }
+}
+
+/// What runs llama-server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Launcher {
+    /// The program itself.
+    #[default]
+    Native,
+    /// A container.
+    Docker(Docker),
 }
 
 /// Which port to listen on.
@@ -146,19 +178,46 @@ pub enum ServerError {
     PortTaken { name: String, port: u16 },
     /// The process ended by itself.
     #[error("the {name} server ended while starting ({how}); {advice}\nlast lines of {}:\n{tail}", log.display())]
-    Died { name: String, how: String, advice: &'static str, log: PathBuf, tail: String },
+    Died { name: String, how: String, kind: ExitKind, advice: &'static str, log: PathBuf, tail: String },
     /// It runs and does not answer.
     #[error("the {name} server gave no token within {seconds:.0} s ({reason})\nlast lines of {}:\n{tail}", log.display())]
     NotReady { name: String, seconds: f64, reason: String, log: PathBuf, tail: String },
     /// The hidden process that holds the server did not come up.
     #[error("the process that keeps the {name} server could not do its work: {reason}")]
     Keeper { name: String, reason: String },
+    /// Docker cannot run the container: what is wrong and what to do.
+    #[error("the {name} server cannot run in a container: {reason}")]
+    Docker { name: String, reason: String },
     /// A file of the registry or a log.
     #[error("cannot {what} {}: {source}", path.display())]
     Io { what: &'static str, path: PathBuf, source: std::io::Error },
     /// The caller gave up.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl ServerError {
+    /// The same as the end of a server.
+    pub fn exit_reason(&self) -> ExitReason {
+        let kind = match self {
+            ServerError::Died { kind, .. } => *kind,
+            ServerError::ModelMissing { .. } => ExitKind::ModelMissing,
+            ServerError::PortTaken { .. } => ExitKind::PortTaken,
+            ServerError::NotReady { .. } => ExitKind::Hung,
+            ServerError::Cancelled => ExitKind::Asked,
+            ServerError::Docker { reason, .. } => {
+                let of = |kind: &ExitKind| reason.contains(kind.advice());
+                [ExitKind::DaemonDown, ExitKind::ImageMissing].into_iter().find(of).unwrap_or(ExitKind::NotStarted)
+            }
+            ServerError::ProgramMissing { .. } => ExitKind::ProgramMissing,
+            ServerError::ProgramBroken { .. } | ServerError::Keeper { .. } | ServerError::Io { .. } => ExitKind::Failed,
+        };
+        let how = match self {
+            ServerError::Died { how, .. } => how.clone(),
+            other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+        };
+        ExitReason { kind, how, advice: kind.advice() }
+    }
 }
 
 /// A server in use. Dropping it gives it up; it ends when nobody uses it any more.
@@ -181,7 +240,7 @@ pub async fn ensure(
     progress: &mut (dyn FnMut(&str) + Send),
     cancel: &CancellationToken,
 ) -> Result<Server, ServerError> {
-    command::check_program(&settings.program)?;
+    settings.check()?;
     if !settings.model.is_file() {
         return Err(ServerError::ModelMissing { name: settings.name.clone(), path: settings.model.clone() });
     }
@@ -218,13 +277,25 @@ impl Server {
     }
     /// How it ended, once it has. Its keeper writes that down a moment later.
     pub async fn how_it_ended(&self) -> String {
-        for _ in 0..8 {
-            if let Some(how) = self.home.end() {
-                return how;
+        self.why_it_ended().await.how
+    }
+    /// The same with its reason, as far as its status and its last words tell.
+    pub async fn why_it_ended(&self) -> ExitReason {
+        // The keeper reads the last of the log for up to a second.
+        for _ in 0..48 {
+            if let Some(exit) = self.home.exit() {
+                return self.home.reason(&exit);
             }
             tokio::time::sleep(TICK).await;
         }
-        "it is gone".to_owned()
+        Exit::unknown("it is gone").reason("")
+    }
+    /// Whether its health page answers in time.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn alive(&self, limit: Duration) -> Result<(), String> {
+        health::Probe::new(&self.state)?.alive(limit).await
     }
     /// Where its output goes.
     pub fn log(&self) -> &std::path::Path {

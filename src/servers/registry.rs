@@ -2,6 +2,7 @@
 //! directory. Locks say who is alive; the files only say where. Lock files are never deleted: a lock on a deleted
 //! file would be seen by nobody.
 
+use super::exit::{Exit, ExitReason};
 use super::keeper::Spec;
 use super::{Port, ServerError, ServerSettings};
 use serde::{Deserialize, Serialize};
@@ -20,10 +21,20 @@ pub(super) struct Home {
 
 /// A process that cannot be mistaken for a later one with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Process {
+pub struct Process {
+    /// Its number.
     pub pid: u32,
     /// Kernel ticks since boot.
     pub started: u64,
+}
+
+/// The command that starts a server.
+pub(super) struct Launch {
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+    /// Asks it to end before signals do.
+    pub stop: Vec<String>,
+    pub container: Option<String>,
 }
 
 /// Where a running server is.
@@ -34,6 +45,56 @@ pub(super) struct State {
     pub host: String,
     pub port: u16,
     pub key: String,
+    /// Path of the GGUF file.
+    #[serde(default)]
+    pub model: PathBuf,
+    /// Name of the container it runs in, if it does.
+    #[serde(default)]
+    pub container: Option<String>,
+}
+
+/// A server that runs, whoever started it.
+#[derive(Clone)]
+pub struct Running {
+    /// `light` or `heavy`.
+    pub name: String,
+    /// The server itself; for a container, docker's client.
+    pub process: Process,
+    /// Such as `http://127.0.0.1:8081`.
+    pub base_url: String,
+    /// What clients send as bearer token.
+    pub key: String,
+    /// Path of the GGUF file; empty where it is not known.
+    pub model: PathBuf,
+    /// Name of its container, if it runs in one.
+    pub container: Option<String>,
+    /// Since when.
+    pub since: Option<std::time::SystemTime>,
+}
+
+/// All servers of this user that run, in the order of their names.
+pub fn running(run_dir: &Path) -> Vec<Running> {
+    let mut found: Vec<(String, Running)> = Vec::new();
+    for entry in fs::read_dir(run_dir).into_iter().flatten().flatten() {
+        let folder = entry.file_name().to_string_lossy().into_owned();
+        let Some((name, _)) = folder.rsplit_once('-') else { continue };
+        let home = Home::existing(entry.path(), PathBuf::new());
+        if let Some(state) = home.running_state() {
+            let since = fs::metadata(entry.path().join("state.json")).and_then(|meta| meta.modified()).ok();
+            let running = Running {
+                name: name.to_owned(),
+                process: state.server,
+                base_url: state.base_url(),
+                key: state.key,
+                model: state.model,
+                container: state.container,
+                since,
+            };
+            found.push((folder, running));
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.into_iter().map(|(_, running)| running).collect()
 }
 
 impl Home {
@@ -62,7 +123,7 @@ impl Home {
     }
 
     /// What the keeper needs to know to start the server.
-    pub fn spec(&self, settings: &ServerSettings, port: u16, arguments: Vec<String>) -> Result<Spec, ServerError> {
+    pub fn spec(&self, settings: &ServerSettings, port: u16, launch: Launch) -> Result<Spec, ServerError> {
         let key = match &settings.api_key {
             Some(key) => key.expose().to_owned(),
             None => random_key()?,
@@ -70,8 +131,11 @@ impl Home {
         Ok(Spec {
             dir: self.dir.clone(),
             log: self.log.clone(),
-            program: settings.program.clone(),
-            arguments,
+            program: launch.program,
+            arguments: launch.arguments,
+            stop: launch.stop,
+            model: settings.model.clone(),
+            container: launch.container,
             host: settings.host.clone(),
             port,
             key,
@@ -141,15 +205,22 @@ impl Home {
     }
 
     /// Forgets where the server was and says how it ended.
-    pub fn write_end(&self, how: &str) {
+    pub fn write_end(&self, exit: &Exit) {
         // Nothing to be done about a failure: the locks already say that the server is gone.
         let _ = fs::remove_file(self.dir.join("state.json"));
-        let _ = fs::write(self.dir.join("ended"), how);
+        let text = serde_json::to_string(exit).unwrap_or_default();
+        let part = self.dir.join("ended.part");
+        let _ = fs::write(&part, text).and_then(|()| fs::rename(part, self.dir.join("ended")));
+    }
+
+    /// How the last server ended, in words.
+    pub fn end(&self) -> Option<String> {
+        self.exit().map(|exit| exit.how)
     }
 
     /// How the last server ended.
-    pub fn end(&self) -> Option<String> {
-        fs::read_to_string(self.dir.join("ended")).ok().filter(|how| !how.is_empty())
+    pub fn exit(&self) -> Option<Exit> {
+        serde_json::from_str(&fs::read_to_string(self.dir.join("ended")).ok()?).ok()
     }
 
     pub fn clear_end(&self) {
@@ -158,18 +229,27 @@ impl Home {
 
     /// The last lines of the log, at most 12 lines and 4 kB.
     pub fn log_tail(&self) -> String {
+        let text = self.log_end(4096);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(12)..].join("\n")
+    }
+
+    /// What the log ends with, for a machine to search: backtraces are long.
+    pub fn log_end(&self, most: u64) -> String {
         let read = || -> std::io::Result<Vec<u8>> {
             let mut file = File::open(&self.log)?;
             let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
+            file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
             let mut bytes = Vec::new();
-            file.take(4096).read_to_end(&mut bytes)?;
+            file.take(most).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        let bytes = read().unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(12)..].join("\n")
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+
+    /// Why the last server ended.
+    pub fn reason(&self, exit: &Exit) -> ExitReason {
+        exit.reason(&self.log_end(16 << 10))
     }
 
     fn lock_file(&self, name: &str) -> Result<File, ServerError> {
@@ -232,12 +312,12 @@ fn start_time(pid: u32) -> Option<u64> {
     nix::sys::signal::kill(pid, None).ok().map(|()| 0)
 }
 
-fn open_lock(path: &Path) -> std::io::Result<File> {
+pub(super) fn open_lock(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 /// 128 random bits.
-fn random_key() -> Result<String, ServerError> {
+pub(super) fn random_key() -> Result<String, ServerError> {
     let path = PathBuf::from("/dev/urandom");
     let mut bytes = [0u8; 16];
     let read = File::open(&path).and_then(|mut file| file.read_exact(&mut bytes));
@@ -246,7 +326,7 @@ fn random_key() -> Result<String, ServerError> {
 }
 
 /// 16 hex digits over all that makes one server different from another: its binary, model and arguments.
-fn fingerprint(settings: &ServerSettings) -> String {
+pub(super) fn fingerprint(settings: &ServerSettings) -> String {
     let version = |path: &Path| {
         let meta = fs::metadata(path).ok();
         let modified = meta.as_ref().and_then(|meta| meta.modified().ok());
@@ -263,6 +343,7 @@ fn fingerprint(settings: &ServerSettings) -> String {
             (settings.context_per_request, settings.parallel, settings.gpu_layers, settings.threads),
             (&settings.device, settings.cache_ram_mib, &settings.extra_args),
             settings.api_key.as_ref().map(|key| key.expose()),
+            &settings.launcher,
         )
     );
     Sha256::digest(identity).iter().take(8).map(|byte| format!("{byte:02x}")).collect()

@@ -1,7 +1,8 @@
 //! Comes by a server: shares a running one, or starts one and waits for its first token.
 
-use super::registry::{Home, State};
-use super::{Port, ServerError, ServerSettings, TICK, command, health, keeper};
+use super::exit::{Exit, is_bind_error};
+use super::registry::{Home, Launch, State};
+use super::{Launcher, Port, ServerError, ServerSettings, TICK, command, health, keeper};
 use std::fs::File;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -55,14 +56,25 @@ impl Start<'_> {
 
     async fn start(&self, progress: &mut (dyn FnMut(&str) + Send)) -> Result<State, ServerError> {
         let began = Instant::now();
-        let flags = command::flags(&self.settings.program).await?;
+        let flags = match &self.settings.launcher {
+            Launcher::Native => command::flags(&self.settings.program).await?,
+            Launcher::Docker(docker) => docker.prepare(self.settings, self.deadline, progress).await?,
+        };
         let file = self.settings.model.file_name().unwrap_or_default().to_string_lossy();
         progress(&format!("starting the {} server ({file})", self.settings.name));
         let mut attempt = 1;
         let state = loop {
             let port = self.port(attempt)?;
-            let arguments = command::arguments(self.settings, port, &flags);
-            let spec = self.home.spec(self.settings, port, arguments)?;
+            let launch = match &self.settings.launcher {
+                Launcher::Native => Launch {
+                    program: self.settings.program.clone(),
+                    arguments: command::arguments(self.settings, port, &flags),
+                    stop: Vec::new(),
+                    container: None,
+                },
+                Launcher::Docker(docker) => docker.launch(self.settings, port, &flags),
+            };
+            let spec = self.home.spec(self.settings, port, launch)?;
             match self.launch(&spec, progress).await {
                 Err(ServerError::Died { ref tail, .. }) if is_bind_error(tail) => {
                     if let Port::Exactly(port) = self.settings.port {
@@ -184,16 +196,10 @@ impl Start<'_> {
 
     fn died(&self, how: String) -> ServerError {
         let tail = self.home.log_tail();
-        let advice = if how.contains("signal: 4 ") || how.contains("signal: 11 ") {
-            "it crashed: a build for another CPU, or a compiler bug; `make setup` builds it again, \
-             and `--no-repack` in its extra_args avoids the newest CPU kernels"
-        } else if how.contains("signal: 9 ") {
-            "it was killed: most likely memory ran out; choose a smaller model or context"
-        } else {
-            "see below"
-        };
-        let log = self.home.log().to_path_buf();
-        ServerError::Died { name: self.settings.name.clone(), how, advice, log, tail }
+        let exit = self.home.exit().unwrap_or_else(|| Exit::unknown(&how));
+        let reason = self.home.reason(&exit);
+        let (kind, log) = (reason.kind, self.home.log().to_path_buf());
+        ServerError::Died { name: self.settings.name.clone(), how, kind, advice: reason.advice, log, tail }
     }
 
     fn not_ready(&self, reason: String) -> ServerError {
@@ -205,9 +211,4 @@ impl Start<'_> {
             tail: self.home.log_tail(),
         }
     }
-}
-
-/// llama-server's words for a port that was taken.
-fn is_bind_error(tail: &str) -> bool {
-    tail.contains("couldn't bind") || tail.contains("Address already in use")
 }

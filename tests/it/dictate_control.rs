@@ -77,6 +77,31 @@ fn takes_are_started_stopped_cancelled_and_recovered() {
     assert!(!home.socket().exists());
 }
 
+/// A Bluetooth microphone sends zeros until it has woken up.
+#[test]
+fn digital_silence_at_the_start_is_skipped_and_no_word_with_it() {
+    let home = Home::new(CONFIG);
+    let mut reader = hound::WavReader::open(crate::support::cli::sample(SAMPLE)).expect("a sample");
+    let late = home.path("late.wav");
+    let mut writer = hound::WavWriter::create(&late, reader.spec()).expect("a file");
+    let silence = reader.spec().sample_rate * 6 / 10;
+    (0..silence).for_each(|_| writer.write_sample(0_i16).expect("a sample"));
+    reader.samples::<i16>().for_each(|sample| writer.write_sample(sample.unwrap()).expect("a sample"));
+    writer.finalize().expect("a file");
+
+    let _dictation = home.dictate(&["--source", &format!("file:{}", late.display())]);
+    let mut follower = home.follow();
+    let begun = std::time::Instant::now();
+    home.ctl(&["start"]);
+    follower.next("listening");
+    let waited = begun.elapsed().as_secs_f64();
+    assert!(waited > 0.55, "it was said to listen after {waited} s, before there was sound");
+    speak();
+    is_sample(&home.ctl(&["stop", "--wait"]));
+    let (whole, kept) = (begun.elapsed().as_secs_f64(), follower.next("final")["seconds"].as_f64().expect("seconds"));
+    assert!(kept > 3.0 && kept < whole - 0.55, "{kept} s kept of {whole} s");
+}
+
 #[test]
 fn the_second_dictation_hands_over_to_the_first_or_takes_its_place() {
     let home = Home::new(CONFIG);

@@ -94,6 +94,9 @@ fn hold_speak_release_and_the_text_is_in_the_window() {
         let window = if cycle % 2 == 0 { &terminal } else { &editor };
         is_whole(&stage.say_into(window, &mut follower));
         assert_eq!(follower.next("delivered")["how"], "paste");
+        if long {
+            eprintln!("cycle {cycle}: {:?}", resources(dictation.pid()));
+        }
         if cycle == cycles / 10 {
             settled = Some(resources(dictation.pid()));
         }
@@ -172,6 +175,28 @@ fn a_microphone_that_is_unplugged_costs_no_word_before_and_none_after() {
     stage.home.until("rest", |status| status["state"] == "idle");
 
     stage.desktop.microphone(Plugged::In);
+    is_whole(&stage.say_into(&terminal, &mut follower));
+    drop(dictation);
+}
+
+#[test]
+fn the_chosen_microphone_is_taken_again_when_it_is_back() {
+    let mut stage = Stage::set();
+    let terminal = stage.desktop.xterm("terminal", &[]);
+    // Warm: it is open between the takes, and looked after.
+    let dictation = stage.home.dictate(&["--microphone", "Headset of", "--set", "dictate.warm=true"]);
+    let listens_to =
+        |status: &serde_json::Value, name: &str| status["microphone"].as_str().is_some_and(|n| n.contains(name));
+    let mut follower = stage.home.follow();
+    stage.home.until("the default in its place", |status| listens_to(status, "Default"));
+    is_whole(&stage.say_into(&terminal, &mut follower));
+
+    stage.desktop.headset(Plugged::In);
+    stage.home.until("the chosen one", |status| listens_to(status, "Headset of"));
+    is_whole(&stage.say_into(&terminal, &mut follower));
+
+    stage.desktop.headset(Plugged::Out);
+    // The sound server itself moves the open stream to its default.
     is_whole(&stage.say_into(&terminal, &mut follower));
     drop(dictation);
 }

@@ -2,6 +2,7 @@
 
 use crate::support::desktop::sway::Sway;
 use crate::support::desktop::wait_until;
+use crate::support::desktop::windows::Window;
 use crate::support::llama::alone;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -84,6 +85,17 @@ fn a_clipboard_with_an_image_comes_back_whole() {
     }
 }
 
+/// Inserts "one" into a window that does nothing for the next 1.5 s.
+fn insert_while_it_sleeps(sway: &Sway, editor: &Window) {
+    signal(editor.pid(), Signal::SIGSTOP);
+    std::thread::scope(|scope| {
+        let report = scope.spawn(|| insert(sway, &["one"]));
+        std::thread::sleep(Duration::from_millis(1500));
+        signal(editor.pid(), Signal::SIGCONT);
+        assert_eq!(report.join().unwrap()["how"], "pasted");
+    });
+}
+
 #[test]
 fn a_slow_window_still_gets_the_text_and_only_then_the_clipboard_comes_back() {
     let _alone = alone();
@@ -91,13 +103,7 @@ fn a_slow_window_still_gets_the_text_and_only_then_the_clipboard_comes_back() {
     let editor = sway.editor("editor");
     std::fs::write(sway.folder().join("text"), "what was copied").unwrap();
     copy(&sway, "text/plain", "text");
-    signal(editor.pid(), Signal::SIGSTOP);
-    std::thread::scope(|scope| {
-        let report = scope.spawn(|| insert(&sway, &["one"]));
-        std::thread::sleep(Duration::from_millis(1500));
-        signal(editor.pid(), Signal::SIGCONT);
-        assert_eq!(report.join().unwrap()["how"], "pasted");
-    });
+    insert_while_it_sleeps(&sway, &editor);
     editor.expect("one", SOON);
     wait_until("the clipboard", || sway.clipboard() == "what was copied");
 }
@@ -111,13 +117,7 @@ fn a_clipboard_manager_that_reads_everything_is_not_taken_for_the_window() {
     copy(&sway, "text/plain", "text");
     let mut manager = sway.command("wl-paste").args(["--watch", "cat"]).stdout(std::process::Stdio::null()).spawn();
     std::thread::sleep(Duration::from_millis(300));
-    signal(editor.pid(), Signal::SIGSTOP);
-    std::thread::scope(|scope| {
-        let report = scope.spawn(|| insert(&sway, &["one"]));
-        std::thread::sleep(Duration::from_millis(1500));
-        signal(editor.pid(), Signal::SIGCONT);
-        assert_eq!(report.join().unwrap()["how"], "pasted");
-    });
+    insert_while_it_sleeps(&sway, &editor);
     let manager = manager.as_mut().unwrap();
     manager.kill().unwrap();
     manager.wait().unwrap();

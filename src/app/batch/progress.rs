@@ -3,6 +3,7 @@
 
 use super::record::{FileRecord, Status};
 use super::walk::Found;
+use crate::app::say;
 use crate::cli::{Global, ProgressMode};
 use crate::engine::Notice;
 use crate::pipeline::Event;
@@ -335,11 +336,6 @@ impl State {
         let seconds = |waiting: &Waiting| waiting.seconds.unwrap_or_else(|| waiting.bytes / rate(&waiting.extension));
         (self.waiting.values().map(seconds).sum::<f64>() - self.heard()).max(0.0)
     }
-}
-
-fn say(line: &str) {
-    // As above: `eprintln!` would end the work where standard error is closed.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// A name that may hold anything, on one line of a terminal.

@@ -68,7 +68,8 @@ async fn peak(bench: &Bench<'_>, path: &Path) -> Result<u64, Error> {
     }
 }
 
-fn resident(pid: u32) -> Option<u64> {
+/// Highest resident size of a process so far, bytes.
+pub(super) fn resident(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;

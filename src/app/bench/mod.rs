@@ -8,6 +8,7 @@ mod peer;
 mod speech;
 mod text;
 mod texts;
+mod tiers;
 
 use super::progress::Progress;
 use crate::cli::{BenchArgs, BenchPart, Global};
@@ -39,7 +40,7 @@ struct Bench<'a> {
     progress: &'a Progress,
 }
 
-/// Runs the parts asked for, all but dictation by default, and prints a table.
+/// Runs the parts asked for, all but dictation and tiers by default, and prints tables.
 pub(super) async fn run(loaded: Loaded, global: Global, args: BenchArgs) -> Result<(), Error> {
     if let Some(file) = &args.wer {
         return texts::run(file);
@@ -61,10 +62,24 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: BenchArgs) -> Resu
     if args.parts.contains(&BenchPart::Dictate) {
         figures.extend(dictate::run(&bench).await?);
     }
+    // Minutes as well.
+    let tiers = match args.parts.contains(&BenchPart::Tiers) {
+        true => Some(tiers::run(&bench).await?),
+        false => None,
+    };
     progress.end();
     if args.json {
-        let text = serde_json::to_string_pretty(&figures).map_err(|error| Error::Usage(error.to_string()))?;
-        println!("{text}");
+        let text = match &tiers {
+            None => serde_json::to_string_pretty(&figures),
+            Some(tiers) => serde_json::to_string_pretty(&serde_json::json!({ "figures": figures, "tiers": tiers })),
+        };
+        println!("{}", text.map_err(|error| Error::Usage(error.to_string()))?);
+        return Ok(());
+    }
+    if let Some(tiers) = &tiers {
+        println!("{}", tiers.table());
+    }
+    if figures.is_empty() {
         return Ok(());
     }
     let mut table = Table::new();

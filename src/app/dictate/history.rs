@@ -5,10 +5,8 @@
 
 use crate::config::HistoryConfig;
 use serde::Serialize;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{Connection, Row};
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -198,17 +196,7 @@ impl History {
             // Deleted text is overwritten, not only forgotten.
             .pragma("secure_delete", "on")
             .pragma("journal_size_limit", "1048576");
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            // After a COMMIT that failed (a full disk) sqlx takes its connection for one inside a transaction for ever.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    connection.ping().await?;
-                    Ok(!connection.is_in_transaction())
-                })
-            })
+        let pool = crate::app::sqlite::pool(1, Duration::from_secs(30))
             .connect_with(options)
             .await
             .map_err(|error| failed(error.to_string()))?;
@@ -226,7 +214,7 @@ impl History {
             return Ok(None);
         }
         let options = SqliteConnectOptions::new().filename(&file).read_only(true).busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
+        let pool = crate::app::sqlite::pool(1, Duration::from_secs(5)).connect_with(options).await;
         let failed = |error: sqlx::Error| HistoryError::Open { path: file.clone(), why: error.to_string() };
         Ok(Some(History { folder: folder.to_owned(), pool: pool.map_err(failed)? }))
     }
@@ -308,13 +296,16 @@ impl History {
         Ok(query.bind(stage.name()).fetch_optional(&self.pool).await?)
     }
 
-    /// Takes that never got their text, oldest first; some may be in work.
+    /// Takes that never got their text, oldest first; some may be in work. Those that failed are among them as long as
+    /// their audio is there: what kept them from a text (a missing model, no memory) may be gone.
     ///
     /// # Errors
     /// What SQLite says, or what keeps the folder from being read.
     pub async fn unfinished(&self) -> Result<Vec<Kept>, HistoryError> {
-        let query = sqlx::query_as("SELECT * FROM takes WHERE state IN ('recording', 'processing') ORDER BY started");
+        let query =
+            sqlx::query_as("SELECT * FROM takes WHERE state IN ('recording', 'processing', 'failed') ORDER BY started");
         let mut takes: Vec<Kept> = query.fetch_all(&self.pool).await?;
+        takes.retain(|take| take.state != Stage::Failed || self.audio(&take.id).exists());
         // Audio of which the database knows nothing: it was not writable then.
         let known: Vec<String> = sqlx::query_scalar("SELECT id FROM takes").fetch_all(&self.pool).await?;
         for id in self.audio_ids()? {
@@ -465,9 +456,13 @@ mod tests {
         history.put(&lost).await.unwrap();
         let recording = Recording::create(&history.audio(&lost.id)).unwrap();
         drop(Recording::create(&history.audio("0190-unknown")).unwrap());
+        let without_audio = Kept { state: Stage::Failed, ..Kept::begun("dictate", "") };
+        history.put(&without_audio).await.unwrap();
+        let failed = Kept { state: Stage::Failed, ..add(&history, "", 1).await };
+        history.put(&failed).await.unwrap();
         let ids: Vec<String> = history.unfinished().await.unwrap().into_iter().map(|take| take.id).collect();
-        assert_eq!(ids, [lost.id.clone(), "0190-unknown".to_owned()]);
-        assert_eq!(history.delete_all().await.unwrap(), 2);
+        assert_eq!(ids, [failed.id.clone(), lost.id.clone(), "0190-unknown".to_owned()]);
+        assert_eq!(history.delete_all().await.unwrap(), 4);
         assert_eq!(history.list(9).await.unwrap().len(), 1);
         drop(recording);
         assert_eq!(history.delete_all().await.unwrap(), 1);

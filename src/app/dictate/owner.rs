@@ -72,9 +72,6 @@ pub(super) struct Owner {
     end: CancellationToken,
 }
 
-/// The conversation of dictation: there is one.
-const CONVERSATION: &str = "dictation";
-
 struct Decision {
     take: TakeId,
     token: String,
@@ -307,8 +304,9 @@ impl Owner {
             .as_ref()
             .map(|window| Application { class: window.application.clone(), title: window.title.clone() });
         let mut plan = plans::plan(&self.base, &self.shared.config, &binding, application.as_ref());
+        plan.plan.private = self.private;
         // In private mode every utterance stands alone.
-        plan.plan.conversation = (!self.private).then(|| CONVERSATION.to_owned());
+        plan.plan.conversation = plan.plan.conversation.filter(|_| !self.private);
         let class = application.map(|application| application.class).unwrap_or_default();
         let (after, delivered) = oneshot::channel();
         let cancel = CancellationToken::new();

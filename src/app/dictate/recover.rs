@@ -38,7 +38,7 @@ pub(super) async fn run(loaded: Loaded, global: &Global) -> Result<(), Error> {
     }
     if waiting.is_empty() {
         progress.end();
-        eprintln!("bestbox: every take has its text; nothing is left to recover");
+        crate::app::say("bestbox: every take has its text; nothing is left to recover");
         return Ok(());
     }
     let maker = Maker::start(config, None, &progress).await?;
@@ -81,7 +81,7 @@ pub(super) async fn mention(config: &Config) {
     });
     let count = left.count();
     if count > 0 {
-        eprintln!("bestbox: {count} takes of a run that ended early wait: bestbox dictate --recover");
+        crate::app::say(&format!("bestbox: {count} takes have no text yet: bestbox dictate --recover"));
     }
 }
 

@@ -34,7 +34,7 @@ const ARRIVES: Duration = Duration::from_secs(5);
 /// Runs it; asks for two seconds of speech on standard error.
 pub(super) async fn run(config: &Config, session: &Session) -> Vec<(&'static str, Finding)> {
     let source = super::source(&config.dictate.microphone);
-    eprintln!("bestbox: recording {SECONDS} seconds: say something");
+    crate::app::say(&format!("bestbox: recording {SECONDS} seconds: say something"));
     let recorded = tokio::task::spawn_blocking(move || record(source)).await;
     let recorded = recorded.unwrap_or_else(|panic| Err(panic.to_string()));
     let (recording, heard) = match recorded {

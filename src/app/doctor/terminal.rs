@@ -56,7 +56,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if let Err(error) = disable_raw_mode() {
-            eprintln!("bestbox: the terminal may behave oddly ({error}): run `reset`");
+            crate::app::say(&format!("bestbox: the terminal may behave oddly ({error}): run `reset`"));
         }
     }
 }

@@ -153,7 +153,7 @@ fn reliability<'a>(decisions: impl Iterator<Item = &'a Decision>) -> (Vec<Bin>, 
 }
 
 /// Wilson's score interval for a share, 95 %.
-pub(super) fn wilson(right: usize, count: usize) -> (f64, f64) {
+pub(in crate::app) fn wilson(right: usize, count: usize) -> (f64, f64) {
     let (n, p) = (count.max(1) as f64, right as f64 / count.max(1) as f64);
     let centre = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
@@ -170,8 +170,10 @@ mod tests {
         let other = if label == "note" { "agent" } else { "note" };
         let probabilities = BTreeMap::from([(label.to_owned(), probability), (other.to_owned(), 1.0 - probability)]);
         let by = if undecided { DecidedBy::Default } else { DecidedBy::Model };
-        let intent = Intent { label: label.to_owned(), probability, action, undecided, by, probabilities };
-        Decision { name: format!("{right} as {label}"), right: right.to_owned(), intent }
+        let (label, path) = (label.to_owned(), vec![label.to_owned()]);
+        let name = format!("{right} as {label}");
+        let intent = Intent { label, path, probability, action, undecided, by, probabilities, attention: false };
+        Decision { name, right: right.to_owned(), intent }
     }
 
     fn names() -> Vec<String> {

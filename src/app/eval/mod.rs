@@ -12,6 +12,9 @@ mod report;
 mod scores;
 mod table;
 
+pub(super) use intent::wilson;
+pub(super) use report::escaped;
+
 use super::progress::Progress;
 use super::session::{Session, plan_overrides};
 use super::{Override, load};
@@ -85,7 +88,9 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: EvalArgs) -> Resul
     }
     if let Some(routes) = kept.filter(|_| !global.quiet) {
         let key = format!("intent.routes = \"{}\"", routes.display());
-        eprintln!("fitted on {fitted_on} utterances and written; use it with this line in the configuration: {key}");
+        crate::app::say(&format!(
+            "fitted on {fitted_on} utterances and written; use it with this line in the configuration: {key}"
+        ));
     }
     let failed: usize = evaluation.configurations.iter().map(|scores| scores.failed.len()).sum();
     match failed {

@@ -158,7 +158,7 @@ fn mistakes(page: &mut String, intent: &IntentScores) {
     page.push_str("</tbody></table>");
 }
 
-fn escaped(text: &str) -> String {
+pub(in crate::app) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

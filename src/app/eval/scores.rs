@@ -253,7 +253,8 @@ mod tests {
         let manifest: PathBuf = folder.path().join("m.jsonl");
         std::fs::write(&manifest, line).unwrap();
         let item = super::super::items::read(&[manifest]).unwrap().remove(0);
-        let cue = crate::outcome::Cue { start: 0.0, end: 1.0, text: cleaned.to_owned(), paragraph: false };
+        let cue =
+            crate::outcome::Cue { start: 0.0, end: 1.0, text: cleaned.to_owned(), paragraph: false, speaker: None };
         let track = Track::new(lang, vec![cue]);
         let segment = Segment { text: raw.to_owned(), ..Segment::default() };
         Done {

@@ -8,6 +8,7 @@ mod sse;
 mod think;
 mod tools;
 mod transport;
+mod usage;
 mod wire;
 
 use crate::outcome::{Finish, Tier};
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 pub use tools::{ToolCall, ToolChoice, ToolRequest, ToolSpec, Turn};
 use transport::Transport;
+pub use usage::Usage;
 
 /// Where a tier is and how patient to be with it.
 #[derive(Clone, Debug)]
@@ -222,11 +224,25 @@ impl Client {
         self.transport.waited_ms()
     }
 
+    /// What the calls of this client and its clones have cost.
+    pub fn usage(&self) -> Usage {
+        self.transport.usage()
+    }
+
     /// Whether the server answers at all: its health page, or any other answer where it has none, within `limit`. Runs
     /// no inference. A server that says that it is loading (503) does not answer yet.
     pub async fn alive(&self, limit: Duration) -> Result<(), LlmError> {
         let timeout = LlmError::Timeout { tier: self.endpoint.tier, seconds: limit.as_secs_f64() };
         tokio::time::timeout(limit, self.transport.alive()).await.unwrap_or(Err(timeout))
+    }
+
+    /// Whether a slot of the server is free, so that a request would be worked on at once; `None` where it does not say.
+    /// Runs no inference.
+    pub async fn has_free_slot(&self, limit: Duration) -> Option<bool> {
+        let slots =
+            tokio::time::timeout(limit, self.transport.get("/slots", Instant::now() + limit)).await.ok()?.ok()?;
+        let slots = slots.as_array()?;
+        Some(slots.iter().any(|slot| slot.get("is_processing").and_then(Value::as_bool) == Some(false)))
     }
 
     /// What the server can do; probed on the first call that gets an answer, then remembered. Callers that come while

@@ -106,6 +106,7 @@ impl<'a> Reader<'a> {
                 self.reply.finish = Some(Finish::Broken);
             }
         }
+        self.transport.count(self.reply.counts);
         let first = self.first.unwrap_or_else(|| self.started.elapsed());
         let whole = !matches!(self.reply.finish, Some(Finish::Broken | Finish::Timeout | Finish::Length));
         let calls = if whole { self.calls.finish() } else { Vec::new() };

@@ -1,6 +1,8 @@
 //! Requests, retries and errors: everything about HTTP that is not about language models.
 //! Owns the connection pool of one server. Fails safely: bodies are bounded, keys never reach a message.
 
+use super::usage::{Meter, Usage};
+use super::wire::Counts;
 use super::{Endpoint, LlmError, Secret};
 use crate::outcome::Tier;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -26,6 +28,7 @@ pub(super) struct Transport {
     key: Option<Secret>,
     /// Microseconds spent waiting for whole answers.
     waited: AtomicU64,
+    meter: Meter,
 }
 
 /// What came instead of an answer.
@@ -59,7 +62,14 @@ impl Transport {
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|error| unusable(base.as_str(), chain(&error)))?;
-        Ok(Transport { http, base, tier, key: endpoint.key.clone(), waited: AtomicU64::new(0) })
+        Ok(Transport {
+            http,
+            base,
+            tier,
+            key: endpoint.key.clone(),
+            waited: AtomicU64::new(0),
+            meter: Meter::default(),
+        })
     }
 
     /// Posts JSON and reads a JSON answer whole.
@@ -68,7 +78,24 @@ impl Transport {
         let response = self.open(path, body, deadline).await?;
         let answer = self.json(response).await;
         self.waited.fetch_add(begun.elapsed().as_micros() as u64, Ordering::Relaxed);
+        if let Ok(answer) = &answer {
+            let mut counts = Counts::default();
+            counts.read(answer);
+            self.count(counts);
+        }
         answer
+    }
+
+    /// Adds the tokens of an answer to what was used; answers without any (a count of tokens, a page) do not count.
+    pub fn count(&self, counts: Counts) {
+        if counts != Counts::default() {
+            self.meter.add(counts);
+        }
+    }
+
+    /// What the calls so far have cost.
+    pub fn usage(&self) -> Usage {
+        self.meter.usage()
     }
 
     /// Milliseconds that `post` has waited for answers, all callers added up.

@@ -106,9 +106,9 @@ pub(super) fn scores(answer: &Value, labels: &[String]) -> Result<Scores, String
 /// Token counts, from `usage`, `timings` or llama.cpp's own fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Counts {
-    prompt: Option<u32>,
-    cached: Option<u32>,
-    generated: Option<u32>,
+    pub prompt: Option<u32>,
+    pub cached: Option<u32>,
+    pub generated: Option<u32>,
 }
 
 impl Counts {

@@ -1,7 +1,7 @@
 //! Settings of managed servers for tests, and a look at processes.
 
 use super::llama::{SMOL, model, program};
-use bestbox::servers::{GpuLayers, Port, ServerSettings};
+use bestbox::servers::{GpuLayers, Launcher, Port, ServerSettings};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ pub fn bare_settings(dir: &Path) -> ServerSettings {
     ServerSettings {
         name: "light".to_owned(),
         program: dir.join("no-such-program"),
+        launcher: Launcher::Native,
         model: dir.join("no-such-model"),
         host: "127.0.0.1".to_owned(),
         port: Port::Any,

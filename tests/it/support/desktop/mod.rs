@@ -169,6 +169,14 @@ impl Desktop {
         sound.set(self, plugged);
         self.sound = Some(sound);
     }
+
+    /// Brings the headset (ALSA's "headset"), or takes it away. At first it is away.
+    #[track_caller]
+    pub fn headset(&mut self, plugged: sound::Plugged) {
+        let mut sound = self.sound.take().expect("a desktop with sound");
+        sound.set_headset(self, plugged);
+        self.sound = Some(sound);
+    }
 }
 
 /// Waits up to 10 s for something to become true.

@@ -14,10 +14,14 @@ set-default-sink speaker
 ";
 const MICROPHONE: [&str; 4] = ["module-remap-source", "master=room.monitor", "source_name=microphone", "remix=no"];
 
+/// A second one, which hears the same.
+const HEADSET: [&str; 4] = ["module-remap-source", "master=room.monitor", "source_name=headset", "remix=no"];
+
 /// ALSA's "default" is PulseAudio, whatever the machine's own configuration says.
 const ALSA: &str = "\
 </usr/share/alsa/alsa.conf>
 pcm.!default { type pulse hint { show on description \"Microphone of the test desktop\" } }
+pcm.headset { type pulse device \"headset\" fallback \"nothing\" hint { show on description \"Headset of the test desktop\" } }
 ctl.!default { type pulse }
 ";
 
@@ -32,6 +36,8 @@ pub enum Plugged {
 pub struct Sound {
     /// Number of the module that is the microphone.
     microphone: Option<String>,
+    /// Of the one that is the headset.
+    headset: Option<String>,
     _server: Process,
 }
 
@@ -46,7 +52,7 @@ impl Sound {
         command.args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes", "-F"]);
         let server = Process::start(command.arg(&script), folder.join("pulseaudio.log"));
         wait_until("PulseAudio", || socket.exists());
-        let mut sound = Sound { microphone: None, _server: server };
+        let mut sound = Sound { microphone: None, headset: None, _server: server };
         sound.set(desktop, Plugged::In);
         sound
     }
@@ -81,6 +87,15 @@ impl Sound {
                 self.pactl(desktop, &["unload-module", &module]);
             }
             (_, as_it_is) => self.microphone = as_it_is,
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn set_headset(&mut self, desktop: &Desktop, plugged: Plugged) {
+        match (plugged, self.headset.take()) {
+            (Plugged::In, None) => self.headset = Some(self.pactl(desktop, &[&["load-module"], &HEADSET[..]].concat())),
+            (Plugged::Out, Some(module)) => drop(self.pactl(desktop, &["unload-module", &module])),
+            (_, as_it_is) => self.headset = as_it_is,
         }
     }
 

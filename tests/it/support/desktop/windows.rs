@@ -118,6 +118,8 @@ impl Desktop {
     #[track_caller]
     pub fn focus(&self, window: &Window) {
         self.xdotool(["windowactivate", "--sync", &window.id]);
-        wait_until("the focus", || self.xdotool(["getactivewindow"]) == window.id);
+        // Between two windows none is active for a moment, which xdotool calls a failure.
+        let active = || String::from_utf8_lossy(&self.run("xdotool", ["getactivewindow"]).stdout).trim().to_owned();
+        wait_until("the focus", || active() == window.id);
     }
 }
