@@ -2,6 +2,7 @@
 //! (light first, then heavy) and hands the pipeline what it needs for one run.
 
 mod agent;
+mod head_start;
 mod keep;
 mod prompts;
 mod router;
@@ -10,6 +11,7 @@ mod shelf;
 mod speech;
 mod tiers;
 
+use crate::agent::Talk;
 use crate::audio::{Channels, DecodeSettings};
 use crate::config::{Config, SecondOpinion};
 use crate::error::Error;
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use agent::nobody;
 pub use agent::toolbox;
+pub(crate) use head_start::HeadStart;
 pub(crate) use router::{Ask, Busy};
 pub use router::{Entry, Shadow};
 pub use settings::{
@@ -117,6 +120,8 @@ pub struct Engine {
     agents: agent::Agents,
     router: Router,
     decoder: PathBuf,
+    /// How often the heavy model was needed lately.
+    prior: head_start::Prior,
 }
 
 /// What an engine is started with.
@@ -158,7 +163,8 @@ impl Engine {
         } else {
             None
         };
-        Ok(Engine { config, channels, speech, tiers, routes, agents, router, decoder: program })
+        let prior = head_start::Prior::default();
+        Ok(Engine { config, channels, speech, tiers, routes, agents, router, decoder: program, prior })
     }
 
     /// The configuration in force.
@@ -306,5 +312,27 @@ impl Engine {
     /// What the routes of `intent` add to the instructions of whoever answers, from the first level down.
     pub(crate) fn route_prompts(&self, intent: &Intent) -> Vec<String> {
         self.routes.along(&intent.path).into_iter().filter_map(|route| route.prompt.clone()).collect()
+    }
+
+    /// To be called before [`Engine::decide`]: where it is likely that the heavy model will answer, and its server is up,
+    /// that begins to read `text`. What comes of the decision must be told with [`HeadStart::decided`].
+    pub(crate) async fn head_start(&self, route: Route, text: &str, talk: &Talk) -> HeadStart {
+        let mut start = HeadStart::new(self.prior.clone());
+        let apart = self.config.tiers.serving(Tier::Heavy) != self.config.tiers.serving(Tier::Light);
+        let up = self.tiers.status(Tier::Heavy).state == TierState::Up;
+        if route == Route::Auto
+            && apart
+            && up
+            && self.prior.likely(&self.config.head_start)
+            && let Ok(agent) = self.agent(Tier::Heavy, &[]).await
+        {
+            let (text, talk) = (text.to_owned(), talk.clone());
+            start.begin(async move |end: CancellationToken| {
+                if let Err(error) = agent.read_ahead(&text, &talk, &end).await {
+                    tracing::debug!(%error, "no head start");
+                }
+            });
+        }
+        start
     }
 }

@@ -157,6 +157,21 @@ impl Agent {
         self.converse(text, &Talk::default(), cancel, &mut on_event).await
     }
 
+    /// Has the server read what an answer to `text` begins with, so that the answer itself begins sooner. Not where there
+    /// are tools: which ones, and with that what the prompt begins with, is only known once their servers were asked.
+    pub async fn read_ahead(&self, text: &str, talk: &Talk, cancel: &CancellationToken) -> Result<(), LlmError> {
+        if self.tools.as_ref().is_some_and(|(toolbox, _)| !toolbox.is_empty()) {
+            return Ok(());
+        }
+        let message = |turn| match turn {
+            Turn::Said(message) => Some(message),
+            Turn::Called { .. } | Turn::Returned { .. } => None,
+        };
+        let work = self.work(text, talk, &Offer::default()).await;
+        let messages: Vec<Message> = work.turns.into_iter().filter_map(message).collect();
+        self.client.read_ahead(&messages, cancel).await
+    }
+
     /// The same in a conversation, with tools.
     pub async fn converse(
         &self,

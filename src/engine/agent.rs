@@ -142,7 +142,7 @@ impl Engine {
     }
 
     /// `prompts` are what the route adds to the instructions.
-    async fn agent(&self, tier: Tier, prompts: &[String]) -> Result<Agent, String> {
+    pub(super) async fn agent(&self, tier: Tier, prompts: &[String]) -> Result<Agent, String> {
         let client = self.tiers.client(tier).await?;
         let config = match tier {
             Tier::Light => self.config.quick.clone(),

@@ -53,6 +53,8 @@ pub struct ServerSettings {
     pub context_per_request: u32,
     /// Requests at once (slots).
     pub parallel: u32,
+    /// Tokens to guess ahead by n-grams of the prompt; 0 for none. Builds that cannot do it do without.
+    pub speculate: u32,
     /// Layers on the GPU.
     pub gpu_layers: GpuLayers,
     /// CPU threads; the server's own choice if `None`.

@@ -340,7 +340,12 @@ pub(super) fn fingerprint(settings: &ServerSettings) -> String {
         "{:?}",
         (
             (version(&settings.program), version(&settings.model), &settings.host, port),
-            (settings.context_per_request, settings.parallel, settings.gpu_layers, settings.threads),
+            (
+                settings.context_per_request,
+                (settings.parallel, settings.speculate),
+                settings.gpu_layers,
+                settings.threads
+            ),
             (&settings.device, settings.cache_ram_mib, &settings.extra_args),
             settings.api_key.as_ref().map(|key| key.expose()),
             &settings.launcher,

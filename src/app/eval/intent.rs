@@ -171,9 +171,8 @@ mod tests {
         let probabilities = BTreeMap::from([(label.to_owned(), probability), (other.to_owned(), 1.0 - probability)]);
         let by = if undecided { DecidedBy::Default } else { DecidedBy::Model };
         let (label, path) = (label.to_owned(), vec![label.to_owned()]);
-        let name = format!("{right} as {label}");
         let intent = Intent { label, path, probability, action, undecided, by, probabilities, attention: false };
-        Decision { name, right: right.to_owned(), intent }
+        Decision { name: format!("{right} as {}", intent.label), right: right.to_owned(), intent }
     }
 
     fn names() -> Vec<String> {
