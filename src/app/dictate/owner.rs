@@ -67,6 +67,9 @@ pub(super) struct Owner {
     end: CancellationToken,
 }
 
+/// The conversation of dictation: there is one.
+const CONVERSATION: &str = "dictation";
+
 /// The take that is recorded.
 struct Current {
     take: TakeId,
@@ -241,6 +244,8 @@ impl Owner {
             .as_ref()
             .map(|window| Application { class: window.application.clone(), title: window.title.clone() });
         let mut plan = plans::plan(&self.base, &self.shared.config, &binding, application.as_ref());
+        // In private mode every utterance stands alone.
+        plan.plan.conversation = (!self.private).then(|| CONVERSATION.to_owned());
         plan.plan.private = self.private;
         let class = application.map(|application| application.class).unwrap_or_default();
         let (after, delivered) = oneshot::channel();

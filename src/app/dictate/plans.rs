@@ -72,8 +72,6 @@ pub fn plan(
         },
         force: Some(binding.route.clone()).filter(|route| !route.is_empty()).or(base.force.clone()),
         hint: Some(binding.hint.clone()).filter(|hint| !hint.is_empty()).or(base.hint.clone()),
-        // One person speaks, whichever key they press.
-        conversation: Some("dictate".to_owned()),
         translate: None,
         ..base.clone()
     };
