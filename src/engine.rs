@@ -1,6 +1,7 @@
 //! Composition root: `Config` → `Engine`. Loads the speech model, brings the language model tiers up in the background
 //! (light first, then heavy) and hands the pipeline what it needs for one run.
 
+mod head_start;
 mod keep;
 mod prompts;
 mod router;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use tiers::TierSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use head_start::HeadStart;
 pub(crate) use router::{Ask, Busy};
 pub use router::{Entry, Shadow};
 pub use settings::{
@@ -114,6 +116,8 @@ pub struct Engine {
     routes: Arc<RouteSet>,
     router: Router,
     decoder: PathBuf,
+    /// How often the heavy model was needed lately.
+    prior: head_start::Prior,
 }
 
 /// What an engine is started with.
@@ -154,7 +158,8 @@ impl Engine {
         } else {
             None
         };
-        Ok(Engine { config, channels, speech, tiers, routes, router, decoder: program })
+        let prior = head_start::Prior::default();
+        Ok(Engine { config, channels, speech, tiers, routes, router, decoder: program, prior })
     }
 
     /// The configuration in force.
@@ -302,6 +307,29 @@ impl Engine {
     /// What the routes of `intent` add to the instructions of whoever answers, from the first level down.
     pub(crate) fn route_prompts(&self, intent: &Intent) -> Vec<String> {
         self.routes.along(&intent.path).into_iter().filter_map(|route| route.prompt.clone()).collect()
+    }
+
+    /// To be called before [`Engine::decide`]: where it is likely that the heavy model will answer, and its server is up,
+    /// that begins to read `text`. What comes of the decision must be told with [`HeadStart::decided`].
+    pub(crate) async fn head_start(&self, route: Route, text: &str) -> HeadStart {
+        let mut start = HeadStart::new(self.prior.clone());
+        let apart = self.config.tiers.serving(Tier::Heavy) != self.config.tiers.serving(Tier::Light);
+        let up = self.tiers.status(Tier::Heavy).state == TierState::Up;
+        if route == Route::Auto
+            && apart
+            && up
+            && self.prior.likely(&self.config.head_start)
+            && let Ok(client) = self.tiers.client(Tier::Heavy).await
+        {
+            let agent = Agent::new(client, settings::answer(&self.config.agent, Tier::Heavy));
+            let text = text.to_owned();
+            start.begin(async move |end: CancellationToken| {
+                if let Err(error) = agent.read_ahead(&text, &end).await {
+                    tracing::debug!(%error, "no head start");
+                }
+            });
+        }
+        start
     }
 
     /// The answer that `intent` asks for, streamed to `on_delta`; none for text.

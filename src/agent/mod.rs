@@ -140,6 +140,11 @@ impl Agent {
         Ok(Answer { reply, first_ms: millis(first.unwrap_or(total)), total_ms: millis(total) })
     }
 
+    /// Has the server read what an answer to `text` begins with, so that the answer itself begins sooner.
+    pub async fn read_ahead(&self, text: &str, cancel: &CancellationToken) -> Result<(), LlmError> {
+        self.client.read_ahead(&self.conversation(text), cancel).await
+    }
+
     /// Instructions, then the speaker's words.
     fn conversation(&self, text: &str) -> Vec<Message> {
         let message = |role, content: &str| Message { role, content: content.to_owned() };

@@ -4,6 +4,7 @@
 mod dictate;
 mod feedback;
 mod foreign;
+mod head_start;
 mod hotkey;
 mod intent;
 mod load;
@@ -14,6 +15,7 @@ mod validate;
 
 pub use dictate::{Answer, ApplicationConfig, BindingConfig, DictateConfig, HistoryConfig, PlanKind};
 pub use feedback::{FeedbackConfig, OverlayPlace};
+pub use head_start::HeadStartConfig;
 pub use hotkey::{HotkeyBackend, HotkeyConfig};
 pub use intent::{CostsConfig, IntentConfig, SecondOpinion};
 pub use load::{Loaded, Origin, Sources, env_name, init_text, project_file, typed_flag, user_file};
@@ -115,6 +117,8 @@ pub struct Config {
     pub agent: AnswerConfig,
     /// Answers of the light model to quick questions.
     pub quick: AnswerConfig,
+    /// Reading ahead for the heavy model.
+    pub head_start: HeadStartConfig,
     /// The light server.
     pub light: TierConfig,
     /// The heavy server.
@@ -340,6 +344,9 @@ pub struct TierConfig {
     pub context: u32,
     /// Requests at once.
     pub parallel: u32,
+    /// Tokens guessed ahead where the text repeats the prompt, as cleanup does (n-gram speculation: the same text, in
+    /// less time); 0: none.
+    pub speculate: u32,
     /// Layers on the GPU; -1: as many as fit.
     pub gpu_layers: i32,
     /// CPU threads; 0: all cores.
@@ -365,6 +372,7 @@ impl Default for TierConfig {
             key_file: String::new(),
             context: 4096,
             parallel: 1,
+            speculate: 0,
             gpu_layers: -1,
             threads: 0,
             device: String::new(),

@@ -216,6 +216,7 @@ pub fn server_without_program(tier: Tier, config: &Config, model: PathBuf, keepe
         port: Port::preferred(settings.port),
         context_per_request: settings.context,
         parallel: settings.parallel,
+        speculate: settings.speculate,
         gpu_layers: GpuLayers::from(settings.gpu_layers),
         threads: (settings.threads > 0).then_some(settings.threads),
         device: (!settings.device.is_empty()).then(|| settings.device.clone()),

@@ -19,9 +19,11 @@ pub(super) async fn decide_and_answer(
         return (None, None);
     }
     let begun = Instant::now();
+    let ahead = run.engine.head_start(run.plan.route, &text).await;
     let ask =
         Ask { plan: run.plan, text: &text, caller: run.caller.0, conversation: run.conversation, cancel: run.cancel };
     let Decision { intent, text, warning, .. } = run.engine.decide(ask).await;
+    ahead.decided(intent.action);
     if let Some(warning) = warning {
         notes.warn(run, warning);
     }

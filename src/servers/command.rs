@@ -7,6 +7,10 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 const PROGRAM: &str = "llama-server";
+/// Where the last so many tokens stand in the prompt already, what follows there is the guess. Measured on cleanup, whose
+/// copy is broken by every mark: one matches by chance too often, three too seldom (docs/measurements.md).
+const NGRAM_TOKENS: u32 = 2;
+const NGRAM_SIZE: &str = "--spec-ngram-simple-size-n";
 /// Loading the program and its libraries from a cold disk.
 const HELP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -139,6 +143,11 @@ pub(super) fn arguments(settings: &ServerSettings, port: u16, flags: &Flags) -> 
     // The server divides it among its slots.
     line.pair("-c", context);
     line.pair("-np", settings.parallel.max(1));
+    if settings.speculate > 0 && flags.has("--spec-type") && flags.has(NGRAM_SIZE) {
+        line.pair("--spec-type", "ngram-simple");
+        line.pair(NGRAM_SIZE, NGRAM_TOKENS);
+        line.pair("--spec-ngram-simple-size-m", settings.speculate.max(NGRAM_TOKENS));
+    }
     line.pair("-ngl", gpu_layers(settings.gpu_layers, flags));
     if let Some(threads) = settings.threads {
         line.pair("-t", threads);
@@ -228,6 +237,7 @@ mod tests {
             port: Port::Any,
             context_per_request: 4096,
             parallel: 2,
+            speculate: 0,
             gpu_layers: GpuLayers::Auto,
             threads: Some(3),
             device: None,
@@ -261,6 +271,19 @@ mod tests {
              --offline --no-ui --mlock"
         );
         assert!(!line.contains("secret-key") && !format!("{:?}", settings()).contains("secret-key"));
+    }
+
+    #[test]
+    fn tokens_are_guessed_ahead_only_by_builds_that_can() {
+        let settings = ServerSettings { speculate: 6, ..settings() };
+        let old = arguments(&settings, 8081, &Flags::parse(HELP)).join(" ");
+        assert!(!old.contains("spec"), "{old}");
+        let help = format!("{HELP}\n--spec-type none,ngram-simple    types\n--spec-ngram-simple-size-n N   size\n");
+        let line = arguments(&settings, 8081, &Flags::parse(&help)).join(" ");
+        let wanted = "--spec-type ngram-simple --spec-ngram-simple-size-n 2 --spec-ngram-simple-size-m 6";
+        assert!(line.contains(wanted), "{line}");
+        let none = arguments(&ServerSettings { speculate: 0, ..settings }, 8081, &Flags::parse(&help)).join(" ");
+        assert!(!none.contains("spec"), "{none}");
     }
 
     #[test]

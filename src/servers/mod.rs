@@ -53,6 +53,8 @@ pub struct ServerSettings {
     pub context_per_request: u32,
     /// Requests at once (slots).
     pub parallel: u32,
+    /// Tokens to guess ahead by n-grams of the prompt; 0 for none. Builds that cannot do it do without.
+    pub speculate: u32,
     /// Layers on the GPU.
     pub gpu_layers: GpuLayers,
     /// CPU threads; the server's own choice if `None`.
@@ -78,6 +80,19 @@ pub struct ServerSettings {
     pub log_dir: PathBuf,
     /// This very program, which serves as the keeper; `std::env::current_exe()` except in tests.
     pub keeper: PathBuf,
+}
+
+impl ServerSettings {
+    /// Whether there is a program that could run it.
+    ///
+    /// # Errors
+    /// What is missing and what to do.
+    pub fn check(&self) -> Result<(), ServerError> {
+        match &self.launcher {
+            Launcher::Native => command::check_program(&self.program),
+            Launcher::Docker(docker) => docker.check(&self.name),
+        }
+    }
 }
 
 /// What runs llama-server.
@@ -227,10 +242,7 @@ pub async fn ensure(
     progress: &mut (dyn FnMut(&str) + Send),
     cancel: &CancellationToken,
 ) -> Result<Server, ServerError> {
-    match &settings.launcher {
-        Launcher::Native => command::check_program(&settings.program)?,
-        Launcher::Docker(docker) => docker.check(&settings.name)?,
-    }
+    settings.check()?;
     if !settings.model.is_file() {
         return Err(ServerError::ModelMissing { name: settings.name.clone(), path: settings.model.clone() });
     }
@@ -274,7 +286,7 @@ impl Server {
         // The keeper reads the last of the log for up to a second.
         for _ in 0..48 {
             if let Some(exit) = self.home.exit() {
-                return exit.reason(&self.home.log_tail());
+                return self.home.reason(&exit);
             }
             tokio::time::sleep(TICK).await;
         }

@@ -4,11 +4,13 @@ use super::clips::load;
 use super::{Bench, Figure, median, p95};
 use crate::app::session::{plan, program};
 use crate::audio::{Channels, Input};
-use crate::engine::{Engine, Needs, Start, Upkeep};
+use crate::config::Tiers;
+use crate::engine::{Engine, Need, Needs, Start, Upkeep};
 use crate::error::Error;
 use crate::outcome::{Outcome, Plan, Route, Style, Tier};
 use crate::pipeline::{self, Run};
 use crate::speech::{Segment, Transcript};
+use crate::text::llm::Usage;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +24,16 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
     let start = Start { config, needs, channels: Channels::Average, program: program()?, notice, upkeep: Upkeep::Once };
     let engine = Engine::start(start).await?;
     engine.ready(&[Tier::Light]).await;
-    let result = measure(bench, &engine, &clips, &base, &both).await;
+    let mut result = measure(bench, &engine, &clips, &base, &both).await;
+    if let Ok(figures) = &mut result
+        && bench.loaded.config.light.manage
+        && bench.loaded.config.tiers == Tiers::Both
+    {
+        match speculation(bench, &engine, &clips, &both).await {
+            Ok(more) => figures.extend(more),
+            Err(error) => result = Err(error),
+        }
+    }
     engine.stop().await;
     result
 }
@@ -54,6 +65,79 @@ async fn measure(
     ];
     figures.push(overhead(bench, engine, clips, base).await?);
     Ok(figures)
+}
+
+/// Tokens guessed ahead where the configuration guesses none.
+const GUESSED: u32 = 6;
+
+/// Cleanup with n-gram speculation and without, on two servers that take turns.
+async fn speculation(
+    bench: &Bench<'_>,
+    engine: &Engine,
+    clips: &[super::clips::Clip],
+    both: &Plan,
+) -> Result<Vec<Figure>, Error> {
+    let mut config = bench.loaded.config.clone();
+    let configured = config.light.speculate;
+    config.light.speculate = if configured > 0 { 0 } else { GUESSED };
+    let needs = Needs { light: Need::AtStart, cleanup: true, ..Needs::default() };
+    let notice = bench.progress.notice();
+    let start = Start { config, needs, channels: Channels::Average, program: program()?, notice, upkeep: Upkeep::Once };
+    let other = Engine::start(start).await?;
+    other.ready(&[Tier::Light]).await;
+    let (with, without) = if configured > 0 { (engine, &other) } else { (&other, engine) };
+    let result = compare(bench, [without, with], clips, &Plan { route: Route::Text, ..both.clone() }).await;
+    other.stop().await;
+    result
+}
+
+async fn compare(
+    bench: &Bench<'_>,
+    engines: [&Engine; 2],
+    clips: &[super::clips::Clip],
+    plan: &Plan,
+) -> Result<Vec<Figure>, Error> {
+    let english: Vec<_> = clips.iter().filter(|clip| clip.language == crate::language::Lang::ENGLISH).collect();
+    let mut times = [Vec::new(), Vec::new()];
+    let (mut ratios, mut same) = (Vec::new(), 0);
+    let mut usage = [Usage::default(); 2];
+    for round in 0..=bench.args.repeat {
+        for clip in &english {
+            let mut texts = Vec::new();
+            let mut ms = [0.0; 2];
+            for (at, engine) in engines.into_iter().enumerate() {
+                let before = usage_of(engine).await;
+                let outcome = text(engine, plan, spoken(&clip.reference)).await?;
+                ms[at] = outcome.timings.clean_ms.unwrap_or(0.0);
+                texts.push(outcome.cleaned.map(|cleaned| cleaned.track.text));
+                if round > 0 {
+                    times[at].push(ms[at]);
+                    usage[at] = usage[at] + usage_of(engine).await.since(before);
+                }
+            }
+            if round > 0 {
+                ratios.push(ms[0] / ms[1].max(0.001));
+                same += usize::from(texts[0] == texts[1]);
+            }
+        }
+    }
+    let tokens = |at: usize| usage[at].generated_tokens as f64 / times[at].len().max(1) as f64;
+    let with = format!(
+        "median of {}; {:.2}x as fast (median over texts), the same text in {same} of {}; {:.0} tokens a text",
+        times[1].len(),
+        median(&ratios),
+        ratios.len(),
+        tokens(1)
+    );
+    let without = format!("median of {}, taking turns with the line below", times[0].len());
+    Ok(vec![
+        Figure::new("cleanup, every token decoded", format!("{:.0} ms", median(&times[0])), without),
+        Figure::new("cleanup, n-gram speculation", format!("{:.0} ms", median(&times[1])), with),
+    ])
+}
+
+async fn usage_of(engine: &Engine) -> Usage {
+    engine.client(Tier::Light).await.map(|client| client.usage()).unwrap_or_default()
 }
 
 /// Whole pipeline against the sum of its recognition calls, on the clip that is nearest to 10 s.

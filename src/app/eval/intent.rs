@@ -172,7 +172,7 @@ mod tests {
         let by = if undecided { DecidedBy::Default } else { DecidedBy::Model };
         let (label, path) = (label.to_owned(), vec![label.to_owned()]);
         let intent = Intent { label, path, probability, action, undecided, by, probabilities, attention: false };
-        Decision { name: format!("{right} as {label}"), right: right.to_owned(), intent }
+        Decision { name: format!("{right} as {}", intent.label), right: right.to_owned(), intent }
     }
 
     fn names() -> Vec<String> {

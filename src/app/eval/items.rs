@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Item {
     /// How the report calls it: the recording's path, or the text.
     pub name: String,
+    /// Where it stands: `manifest.jsonl line 3`.
+    pub line: String,
     /// The recording; `None`: only the text.
     pub audio: Option<PathBuf>,
     pub language: Lang,
@@ -74,14 +76,19 @@ fn parse(text: &str, manifest: &Path) -> Result<Vec<Item>, Error> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(number, line)| {
-            let at = |reason: String| Error::Usage(format!("{} line {}: {reason}", manifest.display(), number + 1));
+            let place = format!("{} line {}", manifest.display(), number + 1);
+            let at = |reason: String| Error::Usage(format!("{place}: {reason}"));
             let line: Line = serde_json::from_str(line).map_err(|error| at(error.to_string()))?;
             let name = match (&line.audio, &line.text) {
                 (Some(audio), _) => audio.display().to_string(),
                 (None, Some(text)) => text.clone(),
                 (None, None) => return Err(at("it has neither \"audio\" nor \"text\"".into())),
             };
+            if line.text.as_ref().is_some_and(|text| !text.chars().any(char::is_alphanumeric)) {
+                return Err(at("its \"text\" has no words; leave it out where it is not known".into()));
+            }
             Ok(Item {
+                line: place,
                 audio: line.audio.map(|audio| folder.join(audio)),
                 language: line.language.unwrap_or(Lang::ENGLISH),
                 reference: line.text,
@@ -138,6 +145,10 @@ mod tests {
         let message = |text: &str| parse(text, Path::new("m.jsonl")).unwrap_err().to_string();
         assert!(message("{\"text\": \"a\"}\n{\"route\": \"note\"}").starts_with("m.jsonl line 2: it has neither"));
         assert!(message("nonsense").starts_with("m.jsonl line 1: "));
+        assert!(
+            message("{\"text\": \"a\"}\n\n{\"text\": \"…\"}").starts_with("m.jsonl line 3: its \"text\" has no words")
+        );
+        assert_eq!(items("\n{\"text\": \"a\"}")[0].line, "folder/manifest.jsonl line 2");
     }
 
     #[test]

@@ -47,6 +47,8 @@ struct Evaluation {
     lines: usize,
     /// Lines that thresholds were fitted on.
     fitted_on: usize,
+    /// Ctrl-C came: the figures are of the lines before it.
+    interrupted: bool,
     /// One configuration or two.
     configurations: Vec<Scores>,
 }
@@ -69,14 +71,17 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: EvalArgs) -> Resul
         config.intent.routes = routes.display().to_string();
         kept = Some(routes);
     }
-    let mut configurations = vec![evaluate("this configuration", config, &global, &items).await?];
-    if !args.against.is_empty() {
+    let (scores, mut interrupted) = evaluate("this configuration", config, &global, &items).await?;
+    let mut configurations = vec![scores];
+    if !args.against.is_empty() && !interrupted {
         let mut other = global.clone();
         other.set.extend(args.against.iter().cloned());
         let loaded = load(&other, overrides(&args))?;
-        configurations.push(evaluate(&args.against.join(" "), loaded.config, &global, &items).await?);
+        let (scores, cut) = evaluate(&args.against.join(" "), loaded.config, &global, &items).await?;
+        configurations.push(scores);
+        interrupted = cut;
     }
-    let evaluation = Evaluation { lines: items.len(), fitted_on, configurations };
+    let evaluation = Evaluation { lines: items.len(), fitted_on, interrupted, configurations };
     if let Some(path) = &args.html {
         write_whole(path, &report::html(&evaluation))?;
     }
@@ -92,6 +97,9 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: EvalArgs) -> Resul
             "fitted on {fitted_on} utterances and written; use it with this line in the configuration: {key}"
         ));
     }
+    if interrupted {
+        return Err(Error::Interrupted);
+    }
     let failed: usize = evaluation.configurations.iter().map(|scores| scores.failed.len()).sum();
     match failed {
         0 => Ok(()),
@@ -99,28 +107,27 @@ pub(super) async fn run(loaded: Loaded, global: Global, args: EvalArgs) -> Resul
     }
 }
 
-/// Every line through one configuration.
-async fn evaluate(name: &str, config: Config, global: &Global, items: &[Item]) -> Result<Scores, Error> {
+/// Every line through one configuration, up to the end or to an interruption: then `true`, and what was measured so far.
+async fn evaluate(name: &str, config: Config, global: &Global, items: &[Item]) -> Result<(Scores, bool), Error> {
     let speech = items.iter().any(|item| item.audio.is_some());
     let session = Session::start(config, speech, Channels::Average, Progress::new(global)).await?;
     let (mut done, mut failed) = (Vec::new(), Vec::new());
-    let mut result = Ok(());
     for (number, item) in items.iter().enumerate() {
         session.progress.line(&format!("{name}: {} of {}", number + 1, items.len()));
-        match one(&session, item).await {
+        let outcome = one(&session, item).await;
+        // A recording that was interrupted has an outcome, of its first half: not what is to be measured.
+        if session.cancel.is_cancelled() {
+            break;
+        }
+        match outcome {
             Ok(outcome) => done.push(Done { item: item.clone(), outcome }),
-            Err(Error::Interrupted) => {
-                result = Err(Error::Interrupted);
-                break;
-            }
-            Err(error) => failed.push((item.name.clone(), error.to_string())),
+            Err(error) => failed.push((format!("{}: {}", item.line, item.name), error.to_string())),
         }
     }
     let names = session.engine.routes().names().into_iter().map(str::to_owned).collect::<Vec<_>>();
     session.progress.end();
     session.engine.stop().await;
-    result?;
-    Ok(scores(name, &done, failed, &names))
+    Ok((scores(name, &done, failed, &names), session.cancel.is_cancelled()))
 }
 
 async fn one(session: &Session, item: &Item) -> Result<Outcome, Error> {

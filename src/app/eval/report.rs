@@ -23,6 +23,9 @@ pub(super) fn html(evaluation: &Evaluation) -> String {
     if evaluation.fitted_on > 0 {
         let _ = write!(page, "; the intent was fitted on {} others", evaluation.fitted_on);
     }
+    if evaluation.interrupted {
+        page.push_str("; interrupted: the figures are of the lines before that");
+    }
     page.push_str(".</p><table><thead><tr><th>Figure</th>");
     for scores in &evaluation.configurations {
         let _ = write!(page, "<th>{}</th>", escaped(&scores.name));
@@ -196,9 +199,14 @@ mod tests {
             mistakes: vec![(hostile.to_owned(), "note".into(), "agent".into(), 0.9)],
         };
         let scores = Scores { name: hostile.to_owned(), intent: Some(intent), ..Scores::default() };
-        let page = html(&Evaluation { lines: 4, fitted_on: 20, configurations: vec![scores] });
+        let page = html(&Evaluation { lines: 4, fitted_on: 20, interrupted: true, configurations: vec![scores] });
         assert!(!page.contains("<img") && page.contains("&lt;img"), "{page}");
-        assert!(page.contains("75.0 %") && page.contains("<circle") && page.contains("fitted on 20"));
+        assert!(
+            page.contains("interrupted")
+                && page.contains("75.0 %")
+                && page.contains("<circle")
+                && page.contains("fitted on 20")
+        );
         assert!(!page.contains("http"), "no request to anybody");
     }
 }

@@ -5,6 +5,7 @@
 
 mod probe;
 mod sse;
+mod template;
 mod think;
 mod transport;
 mod usage;
@@ -187,6 +188,7 @@ pub struct Client {
     probe: Arc<probe::Probe>,
     stall: Duration,
     trouble: Option<Arc<Notify>>,
+    templates: Arc<template::Templates>,
 }
 
 impl Client {
@@ -194,7 +196,14 @@ impl Client {
     pub fn new(endpoint: Endpoint) -> Result<Self, LlmError> {
         let transport = Transport::new(&endpoint)?;
         let (endpoint, transport) = (Arc::new(endpoint), Arc::new(transport));
-        Ok(Client { endpoint, transport, probe: Arc::default(), stall: STALL, trouble: None })
+        Ok(Client {
+            endpoint,
+            transport,
+            probe: Arc::default(),
+            stall: STALL,
+            trouble: None,
+            templates: Arc::default(),
+        })
     }
 
     /// Same client; `trouble` is notified when a request fails in a way that a server which is gone would explain.
@@ -362,6 +371,29 @@ impl Client {
         self.chat(&request, cancel).await.map(drop)
     }
 
+    /// Reads `messages` into the server's cache without generating anything, in the slot that the server chooses: the
+    /// request that comes next with the same beginning starts where this ended.
+    pub async fn read_ahead(&self, messages: &[Message], cancel: &CancellationToken) -> Result<(), LlmError> {
+        let request = ChatRequest {
+            messages: messages.to_vec(),
+            max_tokens: 0,
+            temperature: 0.0,
+            grammar: None,
+            slot: None,
+            timeout: None,
+        };
+        let work = |deadline| async move {
+            let can = self.probed(deadline).await?;
+            if !can.native {
+                // Others have no such thing as a prompt without an answer, or refuse it.
+                return Ok(());
+            }
+            let body = self.chat_body(&request, &can);
+            self.transport.post("/v1/chat/completions", &body, deadline).await.map(drop)
+        };
+        self.bounded(None, cancel, work).await
+    }
+
     /// Has the server keep what `slot` has read in `file`, a plain name in the folder it was started with.
     pub async fn save_slot(&self, slot: u32, file: &str, cancel: &CancellationToken) -> Result<(), LlmError> {
         self.slot_action("save", slot, file, cancel).await
@@ -429,6 +461,20 @@ impl Client {
 
     /// The prompt text that the server's own chat template makes of `messages`.
     async fn prompt(&self, messages: &[Message], deadline: Instant) -> Result<String, LlmError> {
+        let known = self.templates.of(messages);
+        if let template::Rendered::Prompt(prompt) = known {
+            return Ok(prompt);
+        }
+        let prompt = self.rendered(messages, deadline).await?;
+        if matches!(known, template::Rendered::Unknown) {
+            let mut marked = messages.to_vec();
+            marked.last_mut().into_iter().for_each(|last| template::MARK.clone_into(&mut last.content));
+            self.templates.learn(messages, &prompt, &self.rendered(&marked, deadline).await?);
+        }
+        Ok(prompt)
+    }
+
+    async fn rendered(&self, messages: &[Message], deadline: Instant) -> Result<String, LlmError> {
         let body = json!({"messages": wire::messages(messages), "chat_template_kwargs": {"enable_thinking": false}});
         let answer = self.transport.post("/apply-template", &body, deadline).await?;
         match answer.get("prompt").and_then(Value::as_str) {

@@ -21,6 +21,7 @@ pub fn bare_settings(dir: &Path) -> ServerSettings {
         port: Port::Any,
         context_per_request: 512,
         parallel: 2,
+        speculate: 0,
         gpu_layers: GpuLayers::Count(0),
         // One: on a busy machine two threads that wait for each other are slower.
         threads: Some(1),

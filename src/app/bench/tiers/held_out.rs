@@ -45,7 +45,7 @@ impl Right {
 pub(super) struct Accuracies {
     /// JSON on a part, the heavy model's one-token route, the light model's.
     pub routers: [Right; 3],
-    /// Indexes of those that all three routed rightly.
+    /// Indexes of those that both one-token routers have right: (b), (c) and (d) do the same work on them, and (a) is made to.
     pub agreed: Vec<usize>,
 }
 
@@ -124,17 +124,16 @@ pub(super) async fn accuracies(
         }
     }
     let asked = spread(items.len(), bench.args.json_sample as usize);
-    let [client, ..] = engines.clients().await?;
-    let mut json = BTreeMap::new();
+    let client = engines.clients().await?.single;
+    let mut json = Vec::new();
     for (number, at) in asked.iter().enumerate() {
         bench.progress.line(&format!("routing with JSON: {} of {}", number + 1, asked.len()));
         let taken = original::route(&client, engines.single.routes(), &items[*at].text, cancel).await?;
-        json.insert(*at, taken.as_deref() == Some(&items[*at].label));
+        json.push(taken.as_deref() == Some(&items[*at].label));
     }
     let count = |right: &[bool]| right.iter().filter(|right| **right).count();
-    let all_right = |at: &usize| one_token.iter().all(|right| right[*at]);
-    let agreed = asked.iter().copied().filter(|at| json[at] && all_right(at)).collect();
-    let json_right = json.values().filter(|right| **right).count();
+    let agreed = (0..items.len()).filter(|at| one_token.iter().all(|right| right[*at])).collect();
+    let json_right = count(&json);
     Ok(Accuracies {
         routers: [
             Right::new("heavy, JSON", json_right, json.len()),
@@ -151,7 +150,7 @@ fn spread(count: usize, wanted: usize) -> Vec<usize> {
     (0..wanted).map(|n| n * count / wanted).collect()
 }
 
-/// Utterances to be timed: of those that every router has right, so that all do the same work, in turn from each label;
+/// Utterances to be timed: of those that are routed rightly, so that all do the same work, in turn from each label;
 /// filled up with others where there are too few.
 pub(super) fn choose<'a>(agreed: &[usize], items: &'a [Utterance], wanted: usize) -> Vec<&'a Utterance> {
     let mut by_label: BTreeMap<&str, Vec<usize>> = BTreeMap::new();

@@ -1,8 +1,8 @@
-//! `bestbox bench tiers`: the promise of two models, measured. Three set-ups on the same utterances, taking turns in the
+//! `bestbox bench tiers`: the promise of two models, measured. Four set-ups on the same utterances, taking turns in the
 //! same run: one model as the original assistant used it (a JSON route with reasoning, one step after the other), one
-//! model with our one-token router, and two tiers. At one, two and four speakers.
+//! model with our one-token router, two tiers, and these with a head start. At one, two and four speakers.
 //!
-//! Both engines share one heavy server, which has slots enough for everything (the single model is not made to evict its
+//! All share one heavy server, which has slots enough for everything (the single model is not made to evict its
 //! own prompts), so nothing is loaded twice and no set-up has a better machine than another.
 
 mod held_out;
@@ -15,7 +15,7 @@ use super::Bench;
 use crate::app::interrupt;
 use crate::app::session::{plan, program};
 use crate::audio::Channels;
-use crate::config::{Config, Tiers};
+use crate::config::{Config, HeadStartConfig, Tiers};
 use crate::engine::{Engine, Need, Needs, Start, Upkeep};
 use crate::error::Error;
 use crate::outcome::{Plan, Style, Tier};
@@ -48,26 +48,24 @@ async fn start(bench: &Bench<'_>, configured: &Config, plan: Plan) -> Result<Eng
     let mut config = configured.clone();
     config.agent.max_tokens = bench.args.answer_tokens;
     config.quick.max_tokens = bench.args.answer_tokens;
-    // Intent, cleanup and answer each keep their prompt: what the two tiers have together, the single model has too.
+    // Intent, cleanup and answer each keep their prompt, and cleanup is as clever: what the two tiers have together, the
+    // single model has too.
     config.heavy.parallel = config.heavy.parallel.max(3);
+    config.heavy.speculate = config.heavy.speculate.max(config.light.speculate);
+    config.head_start.enabled = false;
     let needs = Needs { speech: false, light: Need::AtStart, cleanup: true, intent: true, heavy: Need::AtStart };
-    let engine = async |tiers, needs| {
-        let config = Config { tiers, ..config.clone() };
+    let engine = async |config: Config| {
         let notice = bench.progress.notice();
         let (channels, upkeep) = (Channels::Average, Upkeep::Once);
         let engine = Engine::start(Start { config, needs, channels, program: program()?, notice, upkeep }).await?;
         engine.ready(&[Tier::Light, Tier::Heavy]).await;
         Ok::<_, Error>(engine)
     };
-    let single: Engine = engine(Tiers::HeavyOnly, needs).await?;
-    let two = match engine(Tiers::Both, needs).await {
-        Ok(two) => two,
-        Err(error) => {
-            single.stop().await;
-            return Err(error);
-        }
-    };
-    let engines = Engines { single, two, plan };
+    let single = Config { tiers: Tiers::HeavyOnly, ..config.clone() };
+    let two = Config { tiers: Tiers::Both, ..config };
+    let ahead = Config { head_start: HeadStartConfig { enabled: true, share: 0.0 }, ..two.clone() };
+    // An engine that is dropped takes its servers along.
+    let engines = Engines { single: engine(single).await?, two: engine(two).await?, ahead: engine(ahead).await?, plan };
     match engines.clients().await {
         Ok(_) => Ok(engines),
         Err(error) => {

@@ -24,16 +24,19 @@ pub(super) enum Setup {
     Single,
     /// Light for route, cleanup and quick answers; heavy for the rest.
     Two,
+    /// The same, and the heavy model reads what was said while the light one decides.
+    Ahead,
 }
 
 impl Setup {
-    pub const ALL: [Setup; 3] = [Setup::Json, Setup::Single, Setup::Two];
+    pub const ALL: [Setup; 4] = [Setup::Json, Setup::Single, Setup::Two, Setup::Ahead];
 
     pub fn name(self) -> &'static str {
         match self {
             Setup::Json => "(a) one model, JSON route",
             Setup::Single => "(b) one model, one-token route",
             Setup::Two => "(c) two tiers",
+            Setup::Ahead => "(d) two tiers, head start",
         }
     }
 }
@@ -51,38 +54,42 @@ pub(super) struct Sample {
     pub end: f64,
 }
 
-/// Both engines; they share the heavy server.
+/// The engines; they share the servers.
 pub(super) struct Engines {
     /// `tiers = heavy-only`.
     pub single: Engine,
     /// `tiers = both`.
     pub two: Engine,
+    /// The same with `head_start` for every utterance.
+    pub ahead: Engine,
     /// What is done to the words; the route is each step's own.
     pub plan: Plan,
 }
 
 impl Engines {
     pub async fn stop(&self) {
-        tokio::join!(self.single.stop(), self.two.stop());
+        tokio::join!(self.single.stop(), self.two.stop(), self.ahead.stop());
     }
 
     /// Heavy and light of the two tiers.
     ///
     /// # Errors
     /// A tier that did not come up: there is nothing to compare then.
-    pub async fn clients(&self) -> Result<[Client; 3], Error> {
+    pub async fn clients(&self) -> Result<Clients, Error> {
         let missing = |reason| Error::Usage(format!("both tiers are needed for this comparison: {reason}"));
-        self.single.client(Tier::Heavy).await.map_err(missing)?;
-        Ok([
-            self.single.client(Tier::Heavy).await.map_err(missing)?,
-            self.two.client(Tier::Heavy).await.map_err(missing)?,
-            self.two.client(Tier::Light).await.map_err(missing)?,
-        ])
+        let of = async |engine: &Engine, tier| engine.client(tier).await.map_err(missing);
+        Ok(Clients {
+            single: of(&self.single, Tier::Heavy).await?,
+            tiers: [of(&self.two, Tier::Heavy).await?, of(&self.two, Tier::Light).await?],
+            ahead: [of(&self.ahead, Tier::Heavy).await?, of(&self.ahead, Tier::Light).await?],
+        })
     }
 
     /// Tokens used so far, all servers together.
     pub async fn usage(&self) -> Result<Usage, Error> {
-        Ok(self.clients().await?.iter().fold(Usage::default(), |sum, client| sum + client.usage()))
+        let Clients { single, tiers, ahead } = self.clients().await?;
+        let all = std::iter::once(&single).chain(&tiers).chain(&ahead);
+        Ok(all.fold(Usage::default(), |sum, client| sum + client.usage()))
     }
 
     /// The model of a tier as its server names it.
@@ -92,9 +99,19 @@ impl Engines {
 
     /// Highest resident memory of the heavy and of the light server, bytes; `None` where they are not ours to look at.
     pub async fn memory(&self) -> Result<[Option<u64>; 2], Error> {
-        let [_, heavy, light] = self.clients().await?;
+        let Clients { tiers: [heavy, light], .. } = self.clients().await?;
         Ok([server_memory(&heavy), server_memory(&light)])
     }
+}
+
+/// One a server and engine: what each has used is counted apart.
+pub(super) struct Clients {
+    /// The heavy server as the single model.
+    pub single: Client,
+    /// Heavy and light of the two tiers.
+    tiers: [Client; 2],
+    /// The same with a head start.
+    ahead: [Client; 2],
 }
 
 /// Highest resident size of the llama-server that listens where `client` sends to, bytes.
@@ -131,7 +148,7 @@ pub(super) async fn run(
     let speaker = |first: usize| async move {
         let mut samples = Vec::new();
         for (at, utterance) in utterances.iter().enumerate().skip(first).step_by(speakers) {
-            samples.push((at, one(engines, setup, &utterance.text, cancel).await?));
+            samples.push((at, one(engines, setup, utterance, cancel).await?));
         }
         Ok::<_, Error>(samples)
     };
@@ -143,11 +160,18 @@ pub(super) async fn run(
     Ok(all.into_iter().map(|(_, sample)| sample).collect())
 }
 
-async fn one(engines: &Engines, setup: Setup, text: &str, cancel: &CancellationToken) -> Result<Sample, Error> {
+async fn one(
+    engines: &Engines,
+    setup: Setup,
+    utterance: &Utterance,
+    cancel: &CancellationToken,
+) -> Result<Sample, Error> {
+    let text = utterance.text.as_str();
     match setup {
-        Setup::Json => in_order(engines, text, cancel).await,
+        Setup::Json => in_order(engines, utterance, cancel).await,
         Setup::Single => at_once(&engines.single, &engines.plan, text, cancel).await.map(|(sample, _)| sample),
         Setup::Two => at_once(&engines.two, &engines.plan, text, cancel).await.map(|(sample, _)| sample),
+        Setup::Ahead => at_once(&engines.ahead, &engines.plan, text, cancel).await.map(|(sample, _)| sample),
     }
 }
 
@@ -179,20 +203,21 @@ async fn at_once(
     Ok((sample, outcome))
 }
 
-/// Cleanup, then the route, then the answer, all by the heavy model.
-async fn in_order(engines: &Engines, text: &str, cancel: &CancellationToken) -> Result<Sample, Error> {
-    let engine = &engines.single;
+/// Cleanup, then the route, then the answer, all by the heavy model. It answers what the right route asks for, whatever
+/// it decided: then all set-ups do the same work, and what a wrong decision costs shows in the accuracy.
+async fn in_order(engines: &Engines, utterance: &Utterance, cancel: &CancellationToken) -> Result<Sample, Error> {
+    let (engine, text) = (&engines.single, utterance.text.as_str());
     let begun = Instant::now();
     let clean = Plan { route: Route::Text, ..engines.plan.clone() };
     let (cleaned, _) = at_once(engine, &clean, text, cancel).await?;
-    let [client, ..] = engines.clients().await?;
+    let client = engines.clients().await?.single;
     let routing = Instant::now();
-    let taken = original::route(&client, engine.routes(), text, cancel).await?;
+    original::route(&client, engine.routes(), text, cancel).await?;
     let route = routing.elapsed().as_secs_f64() * 1000.0;
     let before = begun.elapsed().as_secs_f64() * 1000.0;
     let mut sample = Sample { route, cleaned: cleaned.cleaned, first: None, end: before };
-    let action = taken.and_then(|name| engine.routes().routes().iter().find(|route| route.name == name));
-    if action.unwrap_or(engine.routes().default_route()).action != Action::Text {
+    let right = engine.routes().routes().iter().find(|route| route.name == utterance.label);
+    if right.unwrap_or(engine.routes().default_route()).action != Action::Text {
         let answer = Plan { route: Route::Agent, clean: Style::Verbatim, ..engines.plan.clone() };
         let (answered, _) = at_once(engine, &answer, text, cancel).await?;
         sample.first = answered.first.map(|first| before + first);
