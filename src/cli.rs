@@ -2,7 +2,7 @@
 
 pub use crate::app::batch::Text;
 use crate::config::{LauncherKind, Profile, Tiers};
-use crate::outcome::{ChannelUse, Route, Style, Tier};
+use crate::outcome::{ChannelUse, RouteChoice, Style, Tier};
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -72,6 +72,8 @@ pub enum Command {
     Devices,
     /// Show, create or locate the configuration
     Config(ConfigArgs),
+    /// Decide what texts are for, and explain each decision
+    Route(RouteArgs),
     /// Measure speed and accuracy on this machine
     Bench(BenchArgs),
     /// Measure how good a configuration is on your own recordings and texts; fit the intent; compare two
@@ -96,9 +98,13 @@ pub struct PlanArgs {
     /// Translate into this language (code or English name)
     #[arg(long, value_name = "LANG")]
     pub to: Option<String>,
-    /// Only text, only the intent, let the intent decide, or straight to the agent [default: auto; batch: text]
-    #[arg(long, value_enum)]
-    pub route: Option<Route>,
+    /// text, intent (decide only), auto (the intent decides), agent, or a route by its name, such as agent/calendar
+    /// [default: auto; batch: text]
+    #[arg(long, value_name = "ROUTE")]
+    pub route: Option<RouteChoice>,
+    /// A route that is likely, by its name; weaker than --route
+    #[arg(long, value_name = "NAME")]
+    pub hint: Option<String>,
     /// File with names and jargon, one a line
     #[arg(long, value_name = "FILE")]
     pub vocabulary: Option<PathBuf>,
@@ -752,6 +758,31 @@ pub struct EvalArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RouteArgs {
+    /// Texts, each as somebody would say it; - reads one a line from standard input
+    #[arg(value_name = "TEXT", required_unless_present = "shadow_report")]
+    pub texts: Vec<String>,
+    /// The texts are one conversation: each is seen with those before it
+    #[arg(long)]
+    pub conversation: bool,
+    /// Take this route whatever is said, by its name or path
+    #[arg(long, value_name = "NAME")]
+    pub force: Option<String>,
+    /// A route that is likely, by its name or path
+    #[arg(long, value_name = "NAME")]
+    pub hint: Option<String>,
+    /// Which language model tiers to use
+    #[arg(long, value_enum)]
+    pub tiers: Option<Tiers>,
+    /// As JSON lines
+    #[arg(long)]
+    pub json: bool,
+    /// Decide nothing: sum up what the shadow in this log of decisions would have done (see intent.shadow)
+    #[arg(long, value_name = "LOG", conflicts_with_all = ["texts", "conversation", "force", "hint", "tiers"])]
+    pub shadow_report: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 mod head_start;
 mod keep;
 mod prompts;
+mod router;
 mod settings;
 mod shelf;
 mod speech;
@@ -11,25 +12,28 @@ mod tiers;
 
 use crate::agent::Agent;
 use crate::audio::{Channels, DecodeSettings};
-use crate::config::Config;
+use crate::config::{Config, SecondOpinion};
 use crate::error::Error;
 use crate::models::{self, Store};
 use crate::outcome::*;
 use crate::speech::SpeechOptions;
 use crate::speech::vad::VadSettings;
 use crate::text::clean::Cleaner;
-use crate::text::intent::{self, Classifier, RouteSet, Sample};
+use crate::text::intent::{Classifier, Decision, RouteSet, Sample};
 use crate::text::llm::Client;
 use crate::text::translate::Translator;
+use router::Router;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tiers::TierSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use head_start::HeadStart;
+pub(crate) use router::{Ask, Busy};
+pub use router::{Entry, Shadow};
 pub use settings::{
-    llama_server, run_dir, server as server_settings, server_without_program as server_settings_without_program,
-    vocabulary_words,
+    llama_server, routes, run_dir, server as server_settings,
+    server_without_program as server_settings_without_program, vocabulary_words,
 };
 pub use speech::{InstalledModel, Lease, LoadState, LoadedModel, SpeechModels, Unloaded};
 pub use tiers::{TierState, TierStatus};
@@ -68,16 +72,28 @@ impl Needs {
     /// What `plan` may need. The heavy tier is sure to be needed only when nothing is left to decide.
     pub fn of(plan: &Plan, config: &Config, speech: bool) -> Self {
         let translates = |tier| plan.translate.is_some() && config.translation.tier == tier;
-        let (cleanup, intent) = (plan.clean != Style::Verbatim, matches!(plan.route, Route::Auto | Route::Intent));
+        let decides = matches!(plan.route, Route::Auto | Route::Intent);
+        let (cleanup, intent) = (plan.clean != Style::Verbatim, decides && plan.force.is_none());
         let at_start = |wanted| if wanted { Need::AtStart } else { Need::No };
         let perhaps = if plan.route == Route::Auto { Need::OnDemand } else { Need::No };
+        // A route that was asked for by name may be one that the light model answers.
+        let named = if plan.route == Route::Auto && plan.force.is_some() { Need::OnDemand } else { Need::No };
+        let second = if intent { second_opinion(config) } else { Need::No };
         Needs {
             speech,
-            light: at_start(cleanup || intent || translates(Tier::Light)),
+            light: named.max(at_start(cleanup || intent || translates(Tier::Light))),
             cleanup,
             intent,
-            heavy: perhaps.max(at_start(plan.route == Route::Agent || translates(Tier::Heavy))),
+            heavy: perhaps.max(second).max(at_start(plan.route == Route::Agent || translates(Tier::Heavy))),
         }
+    }
+}
+
+/// What the intent may want of the heavy tier.
+fn second_opinion(config: &Config) -> Need {
+    match config.intent.second_opinion {
+        SecondOpinion::HeavyStart => Need::OnDemand,
+        SecondOpinion::Off | SecondOpinion::Heavy => Need::No,
     }
 }
 
@@ -96,8 +112,9 @@ pub struct Engine {
     config: Config,
     channels: Channels,
     speech: Option<SpeechModels>,
-    tiers: TierSet,
+    tiers: Arc<TierSet>,
     routes: Arc<RouteSet>,
+    router: Router,
     decoder: PathBuf,
     /// How often the heavy model was needed lately.
     prior: head_start::Prior,
@@ -126,12 +143,13 @@ impl Engine {
         let Start { config, needs, channels, program, notice, upkeep } = start;
         let routes = Arc::new(settings::routes(&config)?);
         let store = Store::new(models::cache_dir(), config.models.folders.clone());
-        let tiers = TierSet::start(
+        let tiers = Arc::new(TierSet::start(
             &config,
             needs,
             &routes,
             keep::Context { store: store.clone(), program: program.clone(), notice: notice.clone(), upkeep },
-        );
+        ));
+        let router = Router::new(&config, tiers.clone(), routes.clone())?;
         let speech = if needs.speech {
             notice(&format!("loading the speech model {}", config.speech.model));
             let models = SpeechModels::new(&config, &store)?;
@@ -140,7 +158,8 @@ impl Engine {
         } else {
             None
         };
-        Ok(Engine { config, channels, speech, tiers, routes, decoder: program, prior: head_start::Prior::default() })
+        let prior = head_start::Prior::default();
+        Ok(Engine { config, channels, speech, tiers, routes, router, decoder: program, prior })
     }
 
     /// The configuration in force.
@@ -174,6 +193,7 @@ impl Engine {
 
     /// Stops the servers that this engine started.
     pub async fn stop(&self) {
+        self.router.stop().await;
         self.tiers.stop().await;
     }
 
@@ -250,7 +270,7 @@ impl Engine {
     /// The reason in words when there is no model to ask.
     pub async fn intent_sample(&self, text: &str, route: usize, cancel: &CancellationToken) -> Result<Sample, String> {
         let client = self.tiers.client(Tier::Light).await.map_err(|reason| reason.to_string())?;
-        let classifier = Classifier::new(client, self.routes.clone(), settings::intent());
+        let classifier = Classifier::new(client, self.routes.clone(), settings::intent(&self.config, Tier::Light));
         classifier.sample(text, route, cancel).await.map_err(|error| error.to_string())
     }
 
@@ -264,34 +284,29 @@ impl Engine {
         Ok(can.model.clone().or_else(|| client.endpoint().model.clone()))
     }
 
-    /// The intent of `text`. Never fails: at worst the default route, with the reason.
-    pub(crate) async fn decide(
-        &self,
-        route: Route,
-        text: &str,
-        cancel: &CancellationToken,
-    ) -> (Intent, Option<Warning>) {
-        if route == Route::Agent {
-            return (intent::forced(&self.routes, Action::Heavy), None);
-        }
-        let unavailable = |reason: String| {
-            let fallback = intent::fallback(&self.routes);
-            let message = format!("route '{}' taken by default: {reason}", fallback.label);
-            (fallback, Some(Warning::new(WarningCode::IntentUnavailable, message)))
-        };
-        let client = match self.tiers.client(Tier::Light).await {
-            Ok(client) => client,
-            Err(reason) => return unavailable(reason),
-        };
-        let classifier = Classifier::new(client, self.routes.clone(), settings::intent());
-        match classifier.classify(text, cancel).await {
-            Ok(intent) if intent.undecided => {
-                let message = format!("the intent is not clear; route '{}' taken by default", intent.label);
-                (intent, Some(Warning::new(WarningCode::IntentUndecided, message)))
-            }
-            Ok(intent) => (intent, None),
-            Err(error) => unavailable(error.to_string()),
-        }
+    /// What an utterance is for. Never fails: at worst the default route, with the reason.
+    pub(crate) async fn decide(&self, ask: Ask<'_>) -> Decision {
+        self.router.decide(ask).await
+    }
+
+    /// The same without leaving a trace in the log; with what the shadow setting decides.
+    pub(crate) async fn explain(&self, ask: Ask<'_>) -> (Decision, Option<Shadow>) {
+        self.router.explain(ask).await
+    }
+
+    /// Reads the prompt of the second opinion into the heavy server's cache, where that is up.
+    pub(crate) async fn warm_second_opinion(&self) {
+        self.router.warm_heavy().await;
+    }
+
+    /// Somebody waits for a run until this is dropped: what nobody waits for rests.
+    pub(crate) fn busy(&self) -> Busy {
+        self.router.busy()
+    }
+
+    /// What the routes of `intent` add to the instructions of whoever answers, from the first level down.
+    pub(crate) fn route_prompts(&self, intent: &Intent) -> Vec<String> {
+        self.routes.along(&intent.path).into_iter().filter_map(|route| route.prompt.clone()).collect()
     }
 
     /// To be called before [`Engine::decide`]: where it is likely that the heavy model will answer, and its server is up,
@@ -317,15 +332,15 @@ impl Engine {
         start
     }
 
-    /// The answer that `action` asks for, streamed to `on_delta`; none for text.
+    /// The answer that `intent` asks for, streamed to `on_delta`; none for text.
     pub(crate) async fn answer(
         &self,
-        action: Action,
+        intent: &Intent,
         text: &str,
         cancel: &CancellationToken,
         on_delta: &mut (dyn FnMut(&str) + Send),
     ) -> (Option<Reply>, Option<Warning>) {
-        let (tier, config) = match action {
+        let (tier, config) = match intent.action {
             Action::Text => return (None, None),
             Action::Light => (Tier::Light, &self.config.quick),
             Action::Heavy => (Tier::Heavy, &self.config.agent),
@@ -336,7 +351,11 @@ impl Engine {
             Ok(client) => client,
             Err(reason) => return unavailable(reason),
         };
-        let agent = Agent::new(client, settings::answer(config, tier));
+        let mut settings = settings::answer(config, tier);
+        for prompt in self.route_prompts(intent) {
+            settings.system_prompt = format!("{}\n\n{prompt}", settings.system_prompt).trim_start().to_owned();
+        }
+        let agent = Agent::new(client, settings);
         match agent.answer(text, cancel, on_delta).await {
             Ok(answer) => {
                 let warning = answer.warning();

@@ -24,6 +24,15 @@ pub struct Plan {
     pub translate: Option<Lang>,
     /// Whether the text is only written, classified, or sent to the agent at once.
     pub route: Route,
+    /// A route that is taken whatever is said, by its name or path such as `agent/calendar`; only with [`Route::Auto`]
+    /// and [`Route::Intent`].
+    pub force: Option<String>,
+    /// A route that is likely, by its name or path: its prior is raised (see `intent.hint_weight`).
+    pub hint: Option<String>,
+    /// The conversation that the words belong to, by a name of the caller's own; `None`: they stand alone.
+    pub conversation: Option<String>,
+    /// Nothing of what is said may be written down by the way: no words in logs.
+    pub private: bool,
     /// Text before the recording, for Whisper: names, spelling, style.
     pub prompt: Option<String>,
     /// Names and jargon: given to Whisper and used to correct near misses.
@@ -51,6 +60,10 @@ impl Default for Plan {
             clean: Style::Punctuate,
             translate: None,
             route: Route::Auto,
+            force: None,
+            hint: None,
+            conversation: None,
+            private: false,
             prompt: None,
             vocabulary: Vec::new(),
             model: None,
@@ -124,6 +137,28 @@ pub enum Route {
     Intent,
     /// Straight to the heavy model.
     Agent,
+}
+
+/// What a front end may be told to do with the text: one of the kinds, or a route by its name or path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteChoice {
+    /// What happens in general.
+    Kind(Route),
+    /// This route, whatever is said. Not looked up yet.
+    Named(String),
+}
+
+impl std::str::FromStr for RouteChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err("name a route, or text, auto, intent or agent".to_owned());
+        }
+        let kind = <Route as clap::ValueEnum>::from_str(text, true);
+        Ok(kind.map_or_else(|_| RouteChoice::Named(text.to_owned()), RouteChoice::Kind))
+    }
 }
 
 /// A piece of text with its time in the recording, seconds from the start of the file.
@@ -202,11 +237,14 @@ pub struct Cleaned {
 /// The intent decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Intent {
-    /// Name of the route taken.
+    /// Name of the route taken; of a route with departments the first level, see `path`.
     pub label: String,
+    /// The route taken from its first level to its department, such as `["agent", "calendar"]`; the first is `label`.
+    #[serde(default)]
+    pub path: Vec<String>,
     /// Probability of `label` among the labels, 0 to 1. 1 when forced.
     pub probability: f64,
-    /// What the route does.
+    /// What the route does; a department's own, where it has one.
     pub action: Action,
     /// Whether the model was undecided, so that the configured default was taken.
     pub undecided: bool,
@@ -214,6 +252,9 @@ pub struct Intent {
     pub by: DecidedBy,
     /// Probability of each label, renormalised over the labels.
     pub probabilities: BTreeMap<String, f64>,
+    /// Only a wake phrase was said: nobody answers; what follows in the same conversation takes this route.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attention: bool,
 }
 
 /// Who decided the intent.
@@ -222,6 +263,11 @@ pub struct Intent {
 pub enum DecidedBy {
     /// One token of the model.
     Model,
+    /// A rule of the route file: a wake phrase or a pattern.
+    Rule,
+    /// One token of the heavy model, as the light one was undecided.
+    #[serde(rename = "second-opinion")]
+    SecondOpinion,
     /// `--route` or the binding.
     Forced,
     /// The configured default: undecided, or no model to ask.

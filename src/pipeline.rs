@@ -150,6 +150,7 @@ pub async fn run_audio(run: Run<'_>, input: Input, name: &str) -> Result<Outcome
 
 /// One signal, whatever it was made of.
 async fn run_signal(run: Run<'_>, recording: Recording, name: &str, started: Instant) -> Result<Outcome, Error> {
+    let _busy = run.engine.busy();
     let notes = Notes::default();
     let (utterances_in, utterances) = mpsc::channel(4);
     let (spoken_in, spoken) = mpsc::unbounded_channel();
@@ -185,6 +186,7 @@ async fn run_signal(run: Run<'_>, recording: Recording, name: &str, started: Ins
 
 /// Text that is there already: the same plan without the speech.
 pub async fn run_text(run: Run<'_>, transcript: Transcript, name: &str) -> Result<Outcome, Error> {
+    let _busy = run.engine.busy();
     let started = Instant::now();
     let notes = Notes::default();
     let (spoken_in, spoken) = mpsc::unbounded_channel();

@@ -11,6 +11,7 @@ mod interrupt;
 mod keys;
 mod models;
 mod progress;
+mod route;
 pub mod serve;
 mod session;
 mod sqlite;
@@ -59,6 +60,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Config(args) => config::run(&global, args),
         Command::Bench(args) => block_on(bench::run(load(&global, vec![])?, global, args)),
         Command::Eval(args) => block_on(eval::run(load(&global, eval::overrides(&args))?, global, args)),
+        Command::Route(args) => block_on(route::run(load(&global, route::overrides(&args))?, global, args)),
         Command::Man => man(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bestbox", &mut std::io::stdout());

@@ -7,7 +7,7 @@ use crate::cli::{ChannelArgs, OutputArgs, PlanArgs};
 use crate::config::Config;
 use crate::engine::{self, Engine, Needs, Start, Upkeep};
 use crate::error::Error;
-use crate::outcome::{Cutting, Plan, Task};
+use crate::outcome::{Cutting, Plan, Route, RouteChoice, Task};
 use crate::output::{Color, Destination, Format, Inputs, RenderSettings, Sink, SubtitleLimits};
 use clap::ValueEnum;
 use std::io::IsTerminal;
@@ -26,9 +26,19 @@ pub(super) struct Session {
 impl Session {
     /// Loads and starts what the plan needs.
     pub async fn start(config: Config, speech: bool, channels: Channels, progress: Progress) -> Result<Self, Error> {
+        let needs = Needs::of(&plan(&config)?, &config, speech);
+        Session::start_with(config, needs, channels, progress).await
+    }
+
+    /// Loads and starts what is asked for.
+    pub async fn start_with(
+        config: Config,
+        needs: Needs,
+        channels: Channels,
+        progress: Progress,
+    ) -> Result<Self, Error> {
         let cancel = interrupt::token();
         let plan = plan(&config)?;
-        let needs = Needs::of(&plan, &config, speech);
         let start =
             Start { config, needs, channels, program: program()?, notice: progress.notice(), upkeep: Upkeep::Once };
         let engine = tokio::select! {
@@ -54,6 +64,10 @@ pub(in crate::app) fn plan(config: &Config) -> Result<Plan, Error> {
         clean: config.cleanup.style,
         translate: config.translation.target(),
         route: config.intent.route,
+        force: named_route(config, &config.intent.force)?,
+        hint: named_route(config, &config.intent.hint)?,
+        conversation: None,
+        private: false,
         prompt: (!speech.prompt.is_empty()).then(|| speech.prompt.clone()),
         vocabulary: engine::vocabulary_words(&config.vocabulary)?,
         model: None,
@@ -65,12 +79,24 @@ pub(in crate::app) fn plan(config: &Config) -> Result<Plan, Error> {
     })
 }
 
+/// The path of the route that `name` means; none where it is empty.
+///
+/// # Errors
+/// A name that no route has, with all that there are.
+pub(in crate::app) fn named_route(config: &Config, name: &str) -> Result<Option<String>, Error> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    engine::routes(config)?.path(name).map(|path| Some(path.join("/"))).map_err(Error::Usage)
+}
+
 /// The shared flags as configuration.
 pub(super) fn plan_overrides(args: &PlanArgs) -> Vec<Override> {
     let mut set = Overrides::default();
     set.variant("cleanup.style", "--cleanup", args.cleanup);
     set.text("translation.to", "--to", args.to.clone());
-    set.variant("intent.route", "--route", args.route);
+    set.route(args.route.as_ref());
+    set.text("intent.hint", "--hint", args.hint.clone());
     set.text("vocabulary.file", "--vocabulary", args.vocabulary.as_ref().map(|path| path.display().to_string()));
     set.text("speech.language", "--language", args.language.clone());
     set.variant("tiers", "--tiers", args.tiers);
@@ -121,6 +147,17 @@ pub(super) struct Overrides(pub Vec<Override>);
 impl Overrides {
     pub fn text(&mut self, key: &str, flag: &str, value: Option<String>) {
         self.value(key, flag, value.map(Value::String));
+    }
+
+    /// A kind, or a route's name, which is looked up when the plan is made.
+    pub fn route(&mut self, route: Option<&RouteChoice>) {
+        let (kind, name) = match route {
+            None => return,
+            Some(RouteChoice::Kind(kind)) => (*kind, String::new()),
+            Some(RouteChoice::Named(name)) => (Route::Auto, name.clone()),
+        };
+        self.variant("intent.route", "--route", Some(kind));
+        self.text("intent.force", "--route", Some(name));
     }
 
     pub fn variant<T: ValueEnum>(&mut self, key: &str, flag: &str, value: Option<T>) {

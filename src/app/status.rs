@@ -230,7 +230,8 @@ impl Report {
         let count = |name: &str| metric(name).map(|count| count as u64);
         let rate = |tokens: &str, seconds: &str| {
             let (tokens, seconds) = (metric(tokens)?, metric(seconds)?);
-            (seconds > 0.0).then(|| tokens / seconds)
+            // A single token takes no time that it could count.
+            (seconds >= 0.01).then(|| tokens / seconds)
         };
         self.prompt_tokens_per_second = rate("prompt_tokens_total", "prompt_seconds_total");
         self.generated_tokens_per_second = rate("tokens_predicted_total", "tokens_predicted_seconds_total");

@@ -162,6 +162,10 @@ pub struct BindingConfig {
     pub mode: crate::app::dictate::Mode,
     /// What becomes of what is said.
     pub plan: PlanKind,
+    /// A route that is taken whatever is said, by its name or path, with the plan `auto`; empty: the intent decides.
+    pub route: String,
+    /// With the plan `auto`: a route that is likely, by its name or path; empty: `intent.hint`.
+    pub hint: String,
     /// Target language of the plan `translate`.
     pub to: String,
     /// Language spoken; empty: `speech.language`.
@@ -233,6 +237,9 @@ impl DictateConfig {
             }
             if binding.plan == PlanKind::Translate && binding.to.is_empty() {
                 return of("the plan translate needs a language in `to`".into());
+            }
+            if binding.plan != PlanKind::Auto && !(binding.route.is_empty() && binding.hint.is_empty()) {
+                return of("route and hint belong to the plan auto".into());
             }
             if let Some(error) = output_problem(&binding.output) {
                 return of(error);

@@ -6,6 +6,7 @@ mod feedback;
 mod foreign;
 mod head_start;
 mod hotkey;
+mod intent;
 mod load;
 mod serve;
 mod shortcut;
@@ -16,6 +17,7 @@ pub use dictate::{Answer, ApplicationConfig, BindingConfig, DictateConfig, Histo
 pub use feedback::{FeedbackConfig, OverlayPlace};
 pub use head_start::HeadStartConfig;
 pub use hotkey::{HotkeyBackend, HotkeyConfig};
+pub use intent::{CostsConfig, IntentConfig, SecondOpinion};
 pub use load::{Loaded, Origin, Sources, env_name, init_text, project_file, typed_flag, user_file};
 pub use serve::{JobsConfig, KeyConfig, RealtimeConfig, ServeConfig, TlsConfig};
 pub use shortcut::{KEYS, Key, Modifier, Shortcut, ShortcutError};
@@ -23,7 +25,7 @@ pub use up::{LauncherKind, UpConfig, UpTierConfig};
 
 use crate::language::Lang;
 use crate::language::LanguageChoice;
-use crate::outcome::{ChannelUse, Route, Style, Tier};
+use crate::outcome::{ChannelUse, Style, Tier};
 use crate::text::clean::{SpokenPunctuation, WrittenText};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -300,18 +302,6 @@ impl TranslationConfig {
     pub fn target(&self) -> Option<Lang> {
         self.to.parse().ok()
     }
-}
-
-/// `[intent]`
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct IntentConfig {
-    /// Default of `--route`.
-    pub route: Route,
-    /// File with routes; empty: the built-in note, quick, agent.
-    pub routes: String,
-    /// Route taken when the model is undecided or absent; empty: the one the routes file names.
-    pub default: String,
 }
 
 /// `[agent]` and `[quick]`

@@ -78,6 +78,7 @@ fn numbers(config: &Config) -> Option<(&'static str, String)> {
     ];
     ranges
         .into_iter()
+        .chain(config.intent.ranges())
         .chain(UpConfig::numbers(config))
         // Written so that NaN is outside too.
         .find(|(_, value, low, high)| !(low..=high).contains(&value))

@@ -8,7 +8,7 @@ use crate::language::{Lang, LanguageChoice};
 use crate::models::cache_dir;
 use crate::outcome::{Style, Tier};
 use crate::text::clean::Cleaner;
-use crate::text::intent::{Classifier, RouteSet};
+use crate::text::intent::{Classifier, IntentSettings, RouteSet};
 use crate::text::llm::{Client, LlmError, Message};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Kept prompts beyond this many are removed, the oldest first: about 30 MB each at 0.5B, 200 MB at 7B.
-const KEPT: usize = 6;
+const KEPT: usize = 8;
 
 /// Where managed servers keep prompts.
 pub(super) fn folder() -> PathBuf {
@@ -34,14 +34,7 @@ pub(super) struct Prompts<'a> {
 impl Prompts<'_> {
     /// Reads the prefixes that `needs` will use. A failure only means that the first utterance takes longer.
     pub async fn warm_up(self, needs: Needs, routes: &Arc<RouteSet>) {
-        let intent = async {
-            let classifier = Classifier::new(self.client.clone(), routes.clone(), settings::intent());
-            if needs.intent {
-                self.read(&classifier.static_prefix().await?, settings::INTENT_SLOT).await
-            } else {
-                Ok(())
-            }
-        };
+        let intent = async { if needs.intent { self.intent(routes).await } else { Ok(()) } };
         let clean = async {
             // The examples are in the language spoken; which that is, is mostly not known before the first words.
             let lang = match self.config.speech.language {
@@ -60,6 +53,32 @@ impl Prompts<'_> {
         if let Err(error) = intent.and(clean) {
             tracing::debug!(%error, "warm-up failed");
         }
+    }
+
+    /// The first question's prompt, and those of its departments.
+    async fn intent(self, routes: &Arc<RouteSet>) -> Result<(), LlmError> {
+        let (own, other) =
+            (settings::intent(self.config, Tier::Light), settings::other_intent(self.config, Tier::Light));
+        let prefix = |routes: &Arc<RouteSet>, settings: &IntentSettings| {
+            let classifier = Classifier::new(self.client.clone(), routes.clone(), settings.clone());
+            async move { classifier.static_prefix().await }
+        };
+        let first = prefix(routes, &own).await?;
+        self.read(&first, settings::INTENT_SLOT).await?;
+        let departments = routes.questions_below();
+        for department in &departments {
+            let prompt = prefix(department, &other).await?;
+            if other.slot == own.slot || departments.len() > 1 {
+                // Read anew: what is restored from a file would not go to the server's prompt cache.
+                self.client.warm_up(&prompt, other.slot, self.cancel).await?;
+            } else {
+                self.read(&prompt, settings::OTHER_SLOT).await?;
+            }
+        }
+        if other.slot == own.slot && !departments.is_empty() {
+            self.client.warm_up(&first, own.slot, self.cancel).await?;
+        }
+        Ok(())
     }
 
     async fn read(self, prefix: &[Message], slot: u32) -> Result<(), LlmError> {

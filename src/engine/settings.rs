@@ -28,6 +28,10 @@ pub(super) const CLEAN_SLOT: u32 = 1;
 /// The slot for translation, where the server has a third one.
 const TRANSLATE_SLOT: u32 = 2;
 
+/// The slot for questions beside the first, where the server has a third one. Translation is in it too: the server's
+/// prompt cache holds what either pushes out.
+pub(super) const OTHER_SLOT: u32 = 2;
+
 pub(super) fn decode(config: &Config, channels: Channels, worker: &Path) -> DecodeSettings {
     let audio = &config.audio;
     DecodeSettings {
@@ -91,22 +95,44 @@ pub(super) fn speech_options(plan: &Plan) -> SpeechOptions {
     }
 }
 
-pub(super) fn routes(config: &Config) -> Result<RouteSet, Error> {
-    let file = &config.intent.routes;
-    let routes = if file.is_empty() {
-        RouteSet::built_in()
-    } else {
-        let read = |source| Error::Read { path: PathBuf::from(file), source };
-        RouteSet::parse(&std::fs::read_to_string(file).map_err(read)?, file).map_err(|e| Error::Usage(e.to_string()))?
-    };
-    if config.intent.default.is_empty() {
-        return Ok(routes);
+/// The routes of a configuration.
+///
+/// # Errors
+/// A file that cannot be read, is no route set, or lacks a route that the configuration names.
+pub fn routes(config: &Config) -> Result<RouteSet, Error> {
+    let intent = &config.intent;
+    let mut routes = if intent.routes.is_empty() { RouteSet::built_in() } else { route_file(&intent.routes)? };
+    if !intent.default.is_empty() {
+        let named = routes.with_default(&intent.default);
+        routes = named.map_err(|error| Error::Usage(format!("intent.default: {error}")))?;
     }
-    routes.with_default(&config.intent.default).map_err(|error| Error::Usage(format!("intent.default: {error}")))
+    Ok(routes)
 }
 
-pub(super) fn intent() -> IntentSettings {
-    IntentSettings { slot: Some(INTENT_SLOT), ..IntentSettings::default() }
+/// The routes of a file.
+pub(super) fn route_file(file: &str) -> Result<RouteSet, Error> {
+    let read = |source| Error::Read { path: PathBuf::from(file), source };
+    RouteSet::parse(&std::fs::read_to_string(file).map_err(read)?, file).map_err(|e| Error::Usage(e.to_string()))
+}
+
+/// The first question. On the light tier it has a slot of its own; the heavy one has none to spare, and finds it in the
+/// server's prompt cache.
+pub(super) fn intent(config: &Config, tier: Tier) -> IntentSettings {
+    intent_in(config, (tier == Tier::Light).then_some(INTENT_SLOT))
+}
+
+/// Questions for departments, and those of another route file: in a slot without other work, where there is a third one.
+/// Otherwise in that of the first question; each finds its prompt in the server's prompt cache then.
+pub(super) fn other_intent(config: &Config, tier: Tier) -> IntentSettings {
+    let slot = if config.tier(config.tiers.serving(tier)).parallel > OTHER_SLOT { OTHER_SLOT } else { INTENT_SLOT };
+    intent_in(config, (tier == Tier::Light).then_some(slot))
+}
+
+fn intent_in(config: &Config, slot: Option<u32>) -> IntentSettings {
+    let turns = config.intent.context_turns as usize;
+    // A label and the template's own tokens beside each turn.
+    let max_context_tokens = if turns == 0 { 0 } else { config.intent.context_tokens as usize + turns * 16 };
+    IntentSettings { slot, max_context_tokens, ..IntentSettings::default() }
 }
 
 pub(super) fn clean(config: &Config) -> CleanSettings {

@@ -116,6 +116,14 @@ impl TierSet {
         }
     }
 
+    /// The client that serves `tier`, if it is up at this moment. Neither waits nor starts anything.
+    pub fn peek(&self, tier: Tier) -> Option<Client> {
+        match &self.views[self.config.tiers.serving(tier) as usize].borrow().state {
+            State::Up(client) => Some(client.clone()),
+            _ => None,
+        }
+    }
+
     /// How a tier is at this moment.
     pub fn status(&self, tier: Tier) -> TierStatus {
         let settings = self.config.tier(tier);

@@ -64,11 +64,13 @@ pub fn full() -> Outcome {
     outcome.translated = Some(Track::new(german, translated));
     outcome.intent = Some(Intent {
         label: "quick".into(),
+        path: vec!["quick".into()],
         probability: 0.875,
         action: Action::Light,
         undecided: false,
         by: DecidedBy::Model,
         probabilities: [("quick".to_owned(), 0.875), ("note".to_owned(), 0.125)].into(),
+        attention: false,
     });
     outcome.reply = Some(Reply {
         text: "Paris.".into(),

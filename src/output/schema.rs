@@ -38,6 +38,7 @@ fn every_field_is_documented_and_every_documented_field_exists() {
     let mut outcome = samples::full();
     outcome.translated.as_mut().unwrap().cues[1].paragraph = true;
     outcome.transcript.segments[0].paragraph = true;
+    outcome.intent.as_mut().unwrap().attention = true;
     outcome.transcript.segments[0].speaker = Some("Agent".into());
     outcome.cleaned.as_mut().unwrap().track.cues[0].speaker = Some("Agent".into());
     outcome.translated.as_mut().unwrap().cues[0].speaker = Some("Agent".into());
@@ -106,7 +107,8 @@ fn every_value_of_every_closed_set_is_documented() {
     let engines = [CleanEngine::None, CleanEngine::Grammar, CleanEngine::Checked, CleanEngine::Rules];
     has("cleaned.engine", &engines.map(name));
     has("intent.action", &[Action::Text, Action::Light, Action::Heavy].map(name));
-    has("intent.by", &[DecidedBy::Model, DecidedBy::Forced, DecidedBy::Default].map(name));
+    let by = [DecidedBy::Model, DecidedBy::Rule, DecidedBy::SecondOpinion, DecidedBy::Forced, DecidedBy::Default];
+    has("intent.by", &by.map(name));
     has("reply.tier", &[Tier::Light, Tier::Heavy].map(name));
     has("reply.finish", &[Finish::Stop, Finish::Length, Finish::Timeout, Finish::Broken].map(name));
 }

@@ -170,9 +170,14 @@ fn decision(intent: &Intent) -> String {
         (DecidedBy::Forced, _) => ", as asked",
         (_, true) => ", undecided: the default",
         (DecidedBy::Default, false) => ", the default",
+        (DecidedBy::Rule, false) if intent.attention => ", wake phrase: listening",
+        (DecidedBy::Rule, false) => ", by a rule",
+        (DecidedBy::SecondOpinion, false) => ", second opinion",
         (DecidedBy::Model, false) => "",
     };
-    format!("{} {}{by} -> {then}", intent.label, percent(intent.probability))
+    let then = if intent.attention { "nobody answers yet" } else { then };
+    let label = if intent.path.is_empty() { intent.label.clone() } else { intent.path.join("/") };
+    format!("{label} {}{by} -> {then}", percent(intent.probability))
 }
 
 /// The labels that were not taken, the likeliest first.

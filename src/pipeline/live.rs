@@ -28,6 +28,7 @@ pub struct Live {
 /// The intent needs all of the words: it is asked for when the sender is gone.
 pub async fn run_live(run: Run<'_>, mut heard: mpsc::UnboundedReceiver<Live>, name: &str) -> Outcome {
     let started = Instant::now();
+    let _busy = run.engine.busy();
     let notes = Notes::default();
     let (spoken_in, spoken) = mpsc::unbounded_channel();
     let listening = async {

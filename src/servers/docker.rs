@@ -38,7 +38,12 @@ pub struct Docker {
 
 /// Where a model is inside the container: its folder is mounted.
 pub(super) fn model_inside(model: &Path) -> PathBuf {
-    Path::new("/models").join(model.file_name().unwrap_or_default())
+    Path::new("/models").join(real(model).file_name().unwrap_or_default())
+}
+
+/// Without links: where they lead to is not there inside the container.
+fn real(model: &Path) -> PathBuf {
+    std::fs::canonicalize(model).unwrap_or_else(|_| model.to_path_buf())
 }
 
 impl Docker {
@@ -120,7 +125,7 @@ impl Docker {
     /// The command that starts the server and the one that ends it.
     pub(super) fn launch(&self, settings: &ServerSettings, port: u16, flags: &Flags) -> Launch {
         let container = format!("bestbox-{}-{}", settings.name, fingerprint(settings));
-        let folder = std::path::absolute(&settings.model).unwrap_or_else(|_| settings.model.clone());
+        let folder = real(&settings.model);
         let folder = folder.parent().unwrap_or(Path::new("/")).to_path_buf();
         let mut words: Vec<String> = Vec::new();
         let mut add = |parts: &[&str]| words.extend(parts.iter().map(ToString::to_string));

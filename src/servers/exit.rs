@@ -86,36 +86,35 @@ impl Exit {
         if self.asked {
             return ExitKind::Asked;
         }
+        let said = |words: &[&str]| words.iter().any(|word| tail.contains(word));
+        match self.signal {
+            // A program that is killed has no last words; what its log ends with is about something else.
+            Some(9) if self.oom_kills > 0 => return ExitKind::OutOfMemory,
+            Some(9 | 15 | 2 | 1) => return ExitKind::Killed,
+            // A failed allocation aborts too.
+            Some(_) if !said(&OUT_OF_MEMORY) => return ExitKind::Crashed,
+            _ => {}
+        }
         // What it says is more exact than its status. The order matters: a model that does not fit is first "failed to
         // allocate" and then "failed to load model".
-        let said = |words: &[&str]| words.iter().any(|word| tail.contains(word));
-        if said(&OUT_OF_MEMORY) {
-            return ExitKind::OutOfMemory;
+        let told = [
+            (&OUT_OF_MEMORY[..], ExitKind::OutOfMemory),
+            (&BIND[..], ExitKind::PortTaken),
+            (&DAEMON_DOWN[..], ExitKind::DaemonDown),
+            (&IMAGE_MISSING[..], ExitKind::ImageMissing),
+            (&BAD_FLAG[..], ExitKind::BadFlag),
+            (&MODEL_CORRUPT[..], ExitKind::ModelCorrupt),
+            (&MODEL_MISSING[..], ExitKind::ModelMissing),
+        ];
+        if let Some((_, kind)) = told.into_iter().find(|(words, _)| said(words)) {
+            return kind;
         }
-        if is_bind_error(tail) {
-            return ExitKind::PortTaken;
-        }
-        if said(&DAEMON_DOWN) {
-            return ExitKind::DaemonDown;
-        }
-        if said(&IMAGE_MISSING) {
-            return ExitKind::ImageMissing;
-        }
-        if said(&BAD_FLAG) {
-            return ExitKind::BadFlag;
-        }
-        if said(&MODEL_CORRUPT) {
-            return ExitKind::ModelCorrupt;
-        }
-        if said(&MODEL_MISSING) {
-            return ExitKind::ModelMissing;
-        }
-        match (self.signal, self.code) {
-            // 137 is how Docker says SIGKILL.
-            (Some(9), _) | (_, Some(137)) if self.oom_kills > 0 => ExitKind::OutOfMemory,
-            (Some(9 | 15 | 2 | 1), _) | (_, Some(137 | 143)) => ExitKind::Killed,
-            (Some(_), _) | (_, Some(132 | 134 | 135 | 136 | 139)) => ExitKind::Crashed,
-            (_, Some(125..=127)) => ExitKind::NotStarted,
+        // As docker and shells give signals: 128 and the signal's number.
+        match self.code {
+            Some(137) if self.oom_kills > 0 => ExitKind::OutOfMemory,
+            Some(137 | 143) => ExitKind::Killed,
+            Some(132 | 134 | 135 | 136 | 139) => ExitKind::Crashed,
+            Some(125..=127) => ExitKind::NotStarted,
             _ if said(&MODEL_FAILED) => ExitKind::ModelCorrupt,
             _ => ExitKind::Failed,
         }
@@ -170,7 +169,8 @@ impl ExitKind {
 }
 
 /// llama.cpp's, ggml's and the C++ runtime's words for memory that is not there.
-const OUT_OF_MEMORY: [&str; 11] = [
+const OUT_OF_MEMORY: [&str; 12] = [
+    "insufficient memory",
     "std::bad_alloc",
     "failed to allocate",
     "unable to allocate",
@@ -183,6 +183,7 @@ const OUT_OF_MEMORY: [&str; 11] = [
     "alloc_tensor_range: failed",
     "OCI runtime create failed: container init was OOM-killed",
 ];
+const BIND: [&str; 3] = ["couldn't bind", "ddress already in use", "port is already allocated"];
 const DAEMON_DOWN: [&str; 3] = [
     "Cannot connect to the Docker daemon",
     "permission denied while trying to connect",
@@ -197,7 +198,7 @@ const BAD_FLAG: [&str; 6] = [
     "invalid value for",
     "error: unknown device",
 ];
-const MODEL_MISSING: [&str; 2] = ["failed to open GGUF file", "No such file or directory"];
+const MODEL_MISSING: [&str; 1] = ["failed to open GGUF file"];
 const MODEL_CORRUPT: [&str; 8] = [
     "invalid magic",
     "failed to read magic",
@@ -212,7 +213,7 @@ const MODEL_FAILED: [&str; 2] = ["error loading model", "failed to load model"];
 
 /// The words of llama-server and of docker for a port that was taken.
 pub(super) fn is_bind_error(tail: &str) -> bool {
-    ["couldn't bind", "ddress already in use", "port is already allocated"].iter().any(|words| tail.contains(words))
+    BIND.iter().any(|words| tail.contains(words))
 }
 
 /// Processes that the kernel has killed for want of memory so far: on the machine, or in this process's cgroup.
@@ -245,6 +246,9 @@ mod tests {
             (Exit { oom_kills: 1, ..exit(Some(9), None) }, "", ExitKind::OutOfMemory),
             (Exit { oom_kills: 1, ..exit(Some(11), None) }, "", ExitKind::Crashed),
             (exit(Some(4), None), "loading", ExitKind::Crashed),
+            // Of a backtrace.
+            (exit(Some(6), None), "58 libc_start.h: No such file or directory.", ExitKind::Crashed),
+            (exit(Some(9), None), "an earlier request was out of memory", ExitKind::Killed),
             (
                 exit(Some(6), None),
                 "terminate called after throwing an instance of 'std::bad_alloc'",

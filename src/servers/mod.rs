@@ -82,6 +82,19 @@ pub struct ServerSettings {
     pub keeper: PathBuf,
 }
 
+impl ServerSettings {
+    /// Whether there is a program that could run it.
+    ///
+    /// # Errors
+    /// What is missing and what to do.
+    pub fn check(&self) -> Result<(), ServerError> {
+        match &self.launcher {
+            Launcher::Native => command::check_program(&self.program),
+            Launcher::Docker(docker) => docker.check(&self.name),
+        }
+    }
+}
+
 /// What runs llama-server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Launcher {
@@ -229,10 +242,7 @@ pub async fn ensure(
     progress: &mut (dyn FnMut(&str) + Send),
     cancel: &CancellationToken,
 ) -> Result<Server, ServerError> {
-    match &settings.launcher {
-        Launcher::Native => command::check_program(&settings.program)?,
-        Launcher::Docker(docker) => docker.check(&settings.name)?,
-    }
+    settings.check()?;
     if !settings.model.is_file() {
         return Err(ServerError::ModelMissing { name: settings.name.clone(), path: settings.model.clone() });
     }
@@ -276,7 +286,7 @@ impl Server {
         // The keeper reads the last of the log for up to a second.
         for _ in 0..48 {
             if let Some(exit) = self.home.exit() {
-                return exit.reason(&self.home.log_tail());
+                return self.home.reason(&exit);
             }
             tokio::time::sleep(TICK).await;
         }

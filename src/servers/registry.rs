@@ -2,7 +2,7 @@
 //! directory. Locks say who is alive; the files only say where. Lock files are never deleted: a lock on a deleted
 //! file would be seen by nobody.
 
-use super::exit::Exit;
+use super::exit::{Exit, ExitReason};
 use super::keeper::Spec;
 use super::{Port, ServerError, ServerSettings};
 use serde::{Deserialize, Serialize};
@@ -229,18 +229,27 @@ impl Home {
 
     /// The last lines of the log, at most 12 lines and 4 kB.
     pub fn log_tail(&self) -> String {
+        let text = self.log_end(4096);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(12)..].join("\n")
+    }
+
+    /// What the log ends with, for a machine to search: backtraces are long.
+    pub fn log_end(&self, most: u64) -> String {
         let read = || -> std::io::Result<Vec<u8>> {
             let mut file = File::open(&self.log)?;
             let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
+            file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
             let mut bytes = Vec::new();
-            file.take(4096).read_to_end(&mut bytes)?;
+            file.take(most).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        let bytes = read().unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(12)..].join("\n")
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+
+    /// Why the last server ended.
+    pub fn reason(&self, exit: &Exit) -> ExitReason {
+        exit.reason(&self.log_end(16 << 10))
     }
 
     fn lock_file(&self, name: &str) -> Result<File, ServerError> {

@@ -197,7 +197,7 @@ impl Start<'_> {
     fn died(&self, how: String) -> ServerError {
         let tail = self.home.log_tail();
         let exit = self.home.exit().unwrap_or_else(|| Exit::unknown(&how));
-        let reason = exit.reason(&tail);
+        let reason = self.home.reason(&exit);
         let (kind, log) = (reason.kind, self.home.log().to_path_buf());
         ServerError::Died { name: self.settings.name.clone(), how, kind, advice: reason.advice, log, tail }
     }

@@ -70,7 +70,11 @@ fn assert_apart(tested: &[String], known: &[String]) {
 #[test]
 fn the_department_routes_are_a_valid_set() {
     let set = RouteSet::parse(&sample("routes-bestbox.toml"), "routes-bestbox.toml").expect("a route set");
-    assert_eq!(set.names(), ["erp", "crm", "it_ops", "oa", "general"]);
+    assert_eq!(set.names(), ["note", "quick", "agent"]);
     assert!(set.routes().iter().all(|route| route.examples.len() >= 15));
-    assert_eq!(set.default_route().name, "general");
+    assert_eq!(set.default_route().name, "quick");
+    let departments = set.routes()[2].children.as_ref().expect("departments");
+    assert_eq!(departments.names(), ["erp", "crm", "it_ops", "oa"]);
+    assert!(departments.routes().iter().all(|route| route.examples.len() >= 15 && route.prompt.is_some()));
+    assert_eq!(departments.routes()[0].action, bestbox::outcome::Action::Heavy, "as the agent");
 }

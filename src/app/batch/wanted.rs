@@ -4,7 +4,7 @@
 use super::record::{Kind, Text};
 use crate::app::session;
 use crate::cli::BatchArgs;
-use crate::config::Config;
+use crate::config::{Config, IntentConfig};
 use crate::error::Error;
 use crate::models::{self, Store};
 use crate::outcome::{ChannelUse, Plan, Route, Style, Tier};
@@ -147,7 +147,7 @@ fn text_settings(plan: &Plan, config: &Config) -> Result<Value, Error> {
             (false, true) => json!(settings.base_url),
         }
     };
-    Ok(json!({
+    let mut settings = json!({
         "generation": GENERATION,
         "style": plan.clean,
         "cleanup": (plan.clean != Style::Verbatim).then_some(&config.cleanup),
@@ -160,7 +160,14 @@ fn text_settings(plan: &Plan, config: &Config) -> Result<Value, Error> {
         "answers": answers.then_some([&config.agent, &config.quick]),
         "light": light.then(|| model(Tier::Light)),
         "heavy": heavy.then(|| model(Tier::Heavy)),
-    }))
+    });
+    // Only where they are used: what was made before they existed stays as good as it was.
+    let (intent, usual) = (&config.intent, IntentConfig::default());
+    let router = json!([plan.force, plan.hint, intent.second_opinion, intent.costs, intent.hint_weight]);
+    if decides && router != json!([null, null, usual.second_opinion, usual.costs, usual.hint_weight]) {
+        settings["router"] = router;
+    }
+    Ok(settings)
 }
 
 /// Which model a name means today: its file's name, size, first and last bytes. Enough to tell models apart, and the

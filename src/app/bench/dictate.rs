@@ -7,6 +7,7 @@ use super::speech::THREADS;
 use super::{Bench, Figure, median, p95};
 use crate::app::dictate::{Command, Dictation, Event, Opening, State};
 use crate::app::models::store;
+use crate::app::wer::{WordErrors, wer};
 use crate::audio::SPEECH_RATE;
 use crate::audio::capture::Source;
 use crate::config::Config;
@@ -40,6 +41,8 @@ struct Take {
     /// Index of its length.
     length: usize,
     samples: Arc<Vec<f32>>,
+    /// What is said in it.
+    reference: String,
     file: PathBuf,
 }
 
@@ -47,9 +50,13 @@ impl Take {
     fn seconds(&self) -> f64 {
         self.samples.len() as f64 / f64::from(SPEECH_RATE)
     }
+
+    fn errors(&self, heard: &str) -> WordErrors {
+        wer(&self.reference, heard, Lang::ENGLISH)
+    }
 }
 
-/// Milliseconds of one run.
+/// Milliseconds of one run, and how right its words were.
 #[derive(Clone, Copy)]
 struct Run {
     /// From the release to the text, with the tail.
@@ -58,6 +65,15 @@ struct Run {
     after_tail: f64,
     /// Whether the cleaned text came too late.
     late: bool,
+    /// Of the words as recognised.
+    errors: WordErrors,
+}
+
+/// Milliseconds of a peer, and how right its words were.
+#[derive(Clone, Copy)]
+struct Theirs {
+    ms: f64,
+    errors: WordErrors,
 }
 
 pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
@@ -81,7 +97,7 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
         ours.push(Dictating::start(config, bench).await?);
     }
     let mut runs: Vec<Vec<Vec<Run>>> = vec![vec![Vec::new(); takes.len()]; ours.len()];
-    let mut theirs: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); takes.len()]; peers.len()];
+    let mut theirs: Vec<Vec<Vec<Theirs>>> = vec![vec![Vec::new(); takes.len()]; peers.len()];
     // Round 0 warms every engine up and does not count: one short take is enough for that.
     for round in 0..=bench.args.repeat {
         let some = if round == 0 { 1 } else { takes.len() };
@@ -98,7 +114,7 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
                 let answer = tokio::task::block_in_place(|| peer.recognize(&take.file))?;
                 line = format!("{line} {} {:.0} ms,", peer.name, answer.ms);
                 if round > 0 {
-                    times[number].push(answer.ms);
+                    times[number].push(Theirs { ms: answer.ms, errors: take.errors(&answer.text) });
                 }
             }
             bench.progress.line(line.trim_end_matches(','));
@@ -113,7 +129,8 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Vec<Figure>, Error> {
 
 /// Short takes are recordings as they are, long ones several with a breath between.
 fn takes(clips: &[Clip], folder: &std::path::Path) -> Result<Vec<Take>, Error> {
-    let sentences: Vec<Vec<f32>> = clips.iter().map(|clip| trimmed(&clip.samples)).collect();
+    let sentences: Vec<(Vec<f32>, &str)> =
+        clips.iter().map(|clip| (trimmed(&clip.samples), clip.reference.as_str())).collect();
     let breath = vec![0.0; (BREATH * f64::from(SPEECH_RATE)) as usize];
     let seconds = |samples: &[f32]| samples.len() as f64 / f64::from(SPEECH_RATE);
     let mut takes = Vec::new();
@@ -121,17 +138,18 @@ fn takes(clips: &[Clip], folder: &std::path::Path) -> Result<Vec<Take>, Error> {
         let begun = takes.len();
         for first in 0..sentences.len() {
             // As many sentences as are needed, going round.
-            let mut samples = sentences[first].clone();
+            let (mut samples, mut reference) = (sentences[first].0.clone(), sentences[first].1.to_owned());
             let mut next = first;
             while seconds(&samples) < least && least > 10.0 {
                 next = (next + 1) % sentences.len();
                 samples.extend_from_slice(&breath);
-                samples.extend_from_slice(&sentences[next]);
+                samples.extend_from_slice(&sentences[next].0);
+                reference = format!("{reference} {}", sentences[next].1);
             }
             if takes.len() - begun < count && (least..=most).contains(&seconds(&samples)) {
                 let file = folder.join(format!("{}.wav", takes.len()));
                 write_wav(&file, samples.iter().copied())?;
-                takes.push(Take { length, samples: Arc::new(samples), file });
+                takes.push(Take { length, samples: Arc::new(samples), reference, file });
             }
         }
         if takes.len() == begun {
@@ -181,9 +199,9 @@ impl Dictating {
         let mut events = controller.events();
         let released = Instant::now();
         controller.send(Command::Stop);
-        let release = loop {
+        let (release, errors) = loop {
             match events.recv().await {
-                Ok(Event::Final { .. }) => break released.elapsed(),
+                Ok(Event::Final { raw, .. }) => break (released.elapsed(), take.errors(&raw)),
                 Ok(Event::Nothing { why, .. }) => return Err(Error::Dictation(why)),
                 Ok(Event::Error { message, .. }) => return Err(Error::Dictation(message)),
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
@@ -198,7 +216,7 @@ impl Dictating {
             async { while !matches!(events.recv().await, Ok(Event::Cleaned { .. }) | Err(RecvError::Closed)) {} };
         let late = tokio::time::timeout(LATE, late).await.is_ok();
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-        Ok(Run { release: ms(release), after_tail: ms(release.saturating_sub(self.tail)), late })
+        Ok(Run { release: ms(release), after_tail: ms(release.saturating_sub(self.tail)), late, errors })
     }
 
     async fn end(self) -> Result<(), Error> {
@@ -213,8 +231,8 @@ struct Report<'a> {
     names: Vec<&'a str>,
     /// By variant (without cleanup, with it), take and repetition.
     runs: Vec<Vec<Vec<Run>>>,
-    /// By peer, take and repetition: milliseconds.
-    theirs: Vec<Vec<Vec<f64>>>,
+    /// By peer, take and repetition.
+    theirs: Vec<Vec<Vec<Theirs>>>,
     style: Style,
 }
 
@@ -240,7 +258,8 @@ impl Report<'_> {
                     note = format!("{note}; cleaned too late {late} times");
                 }
                 for (peer, times) in self.names.iter().zip(&self.theirs) {
-                    note = format!("{note}; {peer} alone {:.0} ms", median(&self.of(times, length)));
+                    let ms: Vec<f64> = self.of(times, length).iter().map(|one| one.ms).collect();
+                    note = format!("{note}; {peer} alone {:.0} ms", median(&ms));
                 }
                 figures.push(Figure::new(
                     format!("release to text, {label}, {name}"),
@@ -251,7 +270,19 @@ impl Report<'_> {
             figures.push(self.growth(variant));
         }
         figures.extend(self.against_faster_whisper());
+        figures.push(self.words());
         figures
+    }
+
+    /// What it costs in words to listen phrase by phrase: the rate over all takes, beside that of others on the whole.
+    fn words(&self) -> Figure {
+        let ours: WordErrors = self.runs.iter().flatten().flatten().map(|run| run.errors).sum();
+        let mut note = format!("word errors of all takes as recognised, {} words", ours.reference_len());
+        for (peer, runs) in self.names.iter().zip(&self.theirs) {
+            let errors: WordErrors = runs.iter().flatten().map(|one| one.errors).sum();
+            note = format!("{note}; {peer} {:.1} %", 100.0 * errors.rate());
+        }
+        Figure::new("words", format!("{:.1} %", 100.0 * ours.rate()), note)
     }
 
     /// 60 s against 5 s.
@@ -271,7 +302,8 @@ impl Report<'_> {
             .filter(|take| SHORT.contains(&self.takes[*take].seconds()))
             .map(|take| {
                 let ours: Vec<f64> = self.runs[0][take].iter().map(|run| run.after_tail).collect();
-                median(&ours) / median(&self.theirs[peer][take]).max(0.001)
+                let theirs: Vec<f64> = self.theirs[peer][take].iter().map(|one| one.ms).collect();
+                median(&ours) / median(&theirs).max(0.001)
             })
             .collect();
         let worst = ratios.iter().copied().fold(0.0, f64::max);

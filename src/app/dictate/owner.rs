@@ -240,7 +240,8 @@ impl Owner {
         let application = window
             .as_ref()
             .map(|window| Application { class: window.application.clone(), title: window.title.clone() });
-        let plan = plans::plan(&self.base, &self.shared.config, &binding, application.as_ref());
+        let mut plan = plans::plan(&self.base, &self.shared.config, &binding, application.as_ref());
+        plan.plan.private = self.private;
         let class = application.map(|application| application.class).unwrap_or_default();
         let (after, delivered) = oneshot::channel();
         let cancel = CancellationToken::new();

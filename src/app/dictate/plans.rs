@@ -70,6 +70,10 @@ pub fn plan(
             PlanKind::Auto => Route::Auto,
             PlanKind::Dictate | PlanKind::Translate | PlanKind::Command => Route::Text,
         },
+        force: Some(binding.route.clone()).filter(|route| !route.is_empty()).or(base.force.clone()),
+        hint: Some(binding.hint.clone()).filter(|hint| !hint.is_empty()).or(base.hint.clone()),
+        // One person speaks, whichever key they press.
+        conversation: Some("dictate".to_owned()),
         translate: None,
         ..base.clone()
     };
@@ -159,6 +163,10 @@ mod tests {
             name = 'ask'
             plan = 'agent'
             output = 'clipboard'
+            [[binding]]
+            name = 'diary'
+            plan = 'auto'
+            route = 'agent/calendar'
             [[application]]
             class = 'xterm'
             style = 'verbatim'
@@ -183,10 +191,12 @@ mod tests {
     fn the_binding_says_what_becomes_of_the_words() {
         let plain = of(0, "editor", "");
         assert_eq!(
-            (plain.plan.route, plain.plan.translate, plain.destination),
+            (plain.plan.route, plain.plan.translate, plain.destination.clone()),
             (Route::Text, None, Destination::Insert)
         );
         assert_eq!(of(1, "", "").plan.translate, "de".parse().ok());
+        assert_eq!(of(3, "", "").plan.force.as_deref(), Some("agent/calendar"));
+        assert_eq!((of(3, "", "").plan.route, plain.plan.force), (Route::Auto, None));
         let ask = of(2, "", "");
         assert_eq!((ask.plan.route, ask.destination), (Route::Agent, Destination::Clipboard));
     }

@@ -66,6 +66,12 @@ impl Dictation {
     pub async fn start(opening: Opening) -> Result<Self, Error> {
         let Opening { config, source, notice, end } = opening;
         let base = session::plan(&config)?;
+        for binding in &config.dictate.binding {
+            for name in [&binding.route, &binding.hint] {
+                let named = session::named_route(&config, name).map(drop);
+                named.map_err(|error| Error::Usage(format!("binding '{}': {error}", binding.name)))?;
+            }
+        }
         let history = match History::open(&data_dir(&config)).await {
             Ok(history) => Some(history),
             Err(error) => {

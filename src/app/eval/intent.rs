@@ -170,8 +170,9 @@ mod tests {
         let other = if label == "note" { "agent" } else { "note" };
         let probabilities = BTreeMap::from([(label.to_owned(), probability), (other.to_owned(), 1.0 - probability)]);
         let by = if undecided { DecidedBy::Default } else { DecidedBy::Model };
-        let intent = Intent { label: label.to_owned(), probability, action, undecided, by, probabilities };
-        Decision { name: format!("{right} as {label}"), right: right.to_owned(), intent }
+        let (label, path) = (label.to_owned(), vec![label.to_owned()]);
+        let intent = Intent { label, path, probability, action, undecided, by, probabilities, attention: false };
+        Decision { name: format!("{right} as {}", intent.label), right: right.to_owned(), intent }
     }
 
     fn names() -> Vec<String> {

@@ -94,7 +94,7 @@ impl Unfinished {
         let mut fields = vec![
             field("cleanup", &name(&plan.clean)),
             field("to", plan.translate.map_or("none", Lang::code)),
-            field("route", &name(&plan.route)),
+            field("route", plan.force.as_deref().unwrap_or(&name(&plan.route))),
             field("word_times", if plan.word_times { "true" } else { "false" }),
             field("temperature", &plan.temperature.to_string()),
         ];
@@ -106,6 +106,8 @@ impl Unfinished {
             LanguageChoice::Auto => "auto",
         };
         fields.push(field("language", language));
+        fields.extend(plan.hint.iter().map(|hint| field("hint", hint)));
+        fields.extend(plan.conversation.iter().map(|name| field("conversation", name)));
         fields.extend(plan.prompt.iter().map(|prompt| field("prompt", prompt)));
         fields.extend(plan.model.iter().map(|model| field("model", model)));
         fields.extend(plan.vocabulary.iter().map(|term| field("keywords[]", term)));

@@ -4,7 +4,9 @@ use super::admission::Admitted;
 use super::error::ApiError;
 use super::events::RunEvent;
 use super::form::Form;
-use super::plan::{FormatName, PlanFields, SpeechTask, TextName, format_from, plan_from, with_model};
+use super::plan::{
+    FormatName, PlanFields, SpeechTask, TextName, format_from, plan_from, with_conversation, with_model,
+};
 use super::problems::Problems;
 use super::render::{self, Carry, rendered};
 use super::sse::{self, ServerSentEvent};
@@ -12,7 +14,7 @@ use super::state::Service;
 use super::upload::receive;
 use super::work::{Source, Work};
 use crate::config::Config;
-use crate::outcome::{Outcome, Plan, Route, Style};
+use crate::outcome::{Outcome, Plan, Style};
 use crate::output::{Answer, Format};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -42,8 +44,16 @@ struct PipelineForm {
     /// Language to translate to, a code or an English name; `none`: no translation. Also `translate_to`.
     #[schema(example = "de")]
     to: Option<String>,
-    /// What happens with the text.
-    route: Option<Route>,
+    /// What happens with the text: `text`, `intent` (decided only), `auto` (the intent decides), `agent`, or the name of
+    /// a route, such as `agent/calendar`, that is taken whatever is said.
+    #[schema(example = "auto")]
+    route: Option<String>,
+    /// A route that is likely, by its name; weaker than `route`.
+    #[schema(example = "note")]
+    hint: Option<String>,
+    /// The conversation that this belongs to, by a name of your own. Also as a header.
+    #[schema(max_length = 128)]
+    conversation: Option<String>,
     /// Language spoken, a code or an English name; `auto`: heard.
     #[schema(example = "en")]
     language: Option<String>,
@@ -79,6 +89,7 @@ struct PipelineForm {
     post,
     path = "/v1/pipeline",
     tag = "pipeline",
+    params(("conversation" = Option<String>, Header, description = "As the field of this name, which wins.")),
     request_body(content = PipelineForm, content_type = "multipart/form-data"),
     responses(
         (
@@ -103,8 +114,9 @@ async fn pipeline(
     place: Admitted,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let headers = request.headers().clone();
     let upload = receive(&service, request).await?;
-    let plan = plan_from(&upload.form, &service.config)?;
+    let plan = plan_from(&with_conversation(upload.form.clone(), &headers), &service.config)?;
     let delivery = delivery(&upload.form)?;
     let plan = with_model(plan, &service.config).await?;
     run(&service, place, plan, Source::Audio(upload.audio), delivery).await

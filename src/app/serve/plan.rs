@@ -6,15 +6,19 @@ use super::form::{Form, is_given};
 use super::openai::select;
 use crate::app::session;
 use crate::config::Config;
+use crate::error::Error;
 use crate::language::{Lang, LanguageChoice};
-use crate::outcome::{Plan, Route, Style, Task};
+use crate::outcome::{Plan, Route, RouteChoice, Style, Task};
 use crate::output::{Format, TextChoice};
+use axum::http::HeaderMap;
 use clap::ValueEnum;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 /// Most names and terms of one request. Whisper's prompt holds about 110 tokens of them; the rest corrects near misses.
 const MAX_VOCABULARY: usize = 1000;
+/// Longest name of a conversation, characters.
+const MAX_CONVERSATION: usize = 128;
 /// Longest text before a recording, characters. Whisper hears its last 224 tokens.
 const MAX_PROMPT: usize = 20_000;
 
@@ -34,9 +38,17 @@ pub(super) struct PlanFields {
     /// Another name of `to`.
     #[schema(example = "de")]
     pub translate_to: Option<String>,
-    /// What happens with the text: `text`, `auto` (the intent decides) or `agent`.
-    #[schema(value_type = Option<Route>)]
+    /// What happens with the text: `text`, `intent` (decided only), `auto` (the intent decides), `agent`, or the name of
+    /// a route, such as `agent/calendar`, that is taken whatever is said.
+    #[schema(example = "auto")]
     pub route: Option<String>,
+    /// A route that is likely, by its name; weaker than `route`.
+    #[schema(example = "note")]
+    pub hint: Option<String>,
+    /// The conversation that this belongs to, by a name of your own: what was said before in it helps to tell what this
+    /// is for.
+    #[schema(max_length = 128)]
+    pub conversation: Option<String>,
     /// Language spoken, a code or an English name; `auto`: heard.
     #[schema(example = "en")]
     pub language: Option<String>,
@@ -118,7 +130,20 @@ pub(super) fn plan_from(form: &Form, config: &Config) -> Result<Plan, ApiError> 
         plan.translate = if none { None } else { Some(language(name, value)?) };
     }
     if let Some(value) = form.one("route") {
-        plan.route = choice::<Route>("route", value)?;
+        (plan.route, plan.force) = match value.parse().map_err(|why: String| ApiError::bad_field("route", why))? {
+            RouteChoice::Kind(kind) => (kind, None),
+            RouteChoice::Named(name) => (Route::Auto, route("route", &name, config)?),
+        };
+    }
+    if let Some(value) = form.one("hint") {
+        plan.hint = route("hint", value, config)?;
+    }
+    if let Some(value) = form.one("conversation") {
+        if value.chars().count() > MAX_CONVERSATION || value.chars().any(char::is_control) {
+            let message = format!("conversation is a name of at most {MAX_CONVERSATION} characters");
+            return Err(ApiError::bad_field("conversation", message));
+        }
+        plan.conversation = Some(value.to_owned());
     }
     if let Some(value) = form.one("task") {
         plan.task = match choice("task", value)? {
@@ -131,6 +156,25 @@ pub(super) fn plan_from(form: &Form, config: &Config) -> Result<Plan, ApiError> 
         plan.word_times = form.flag("word_times")?;
     }
     Ok(plan)
+}
+
+/// The path of the route that a field names.
+fn route(field: &str, name: &str, config: &Config) -> Result<Option<String>, ApiError> {
+    session::named_route(config, name).map_err(|error| match error {
+        Error::Usage(reason) if field == "route" => {
+            ApiError::bad_field(field, format!("{reason}, or text, intent, auto, agent"))
+        }
+        Error::Usage(reason) => ApiError::bad_field(field, reason),
+        // The route file has gone since the service began.
+        other => other.into(),
+    })
+}
+
+/// The form with the conversation that the header of this name gives, where no field does.
+pub(super) fn with_conversation(mut form: Form, headers: &HeaderMap) -> Form {
+    let named = headers.get("conversation").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    form.0.insert(0, ("conversation".to_owned(), named.to_owned()));
+    form
 }
 
 /// The plan with its model looked up, so that a name nobody knows is told before any work.
@@ -210,6 +254,8 @@ impl PlanFields {
             ("to", self.to),
             ("translate_to", self.translate_to),
             ("route", self.route),
+            ("hint", self.hint),
+            ("conversation", self.conversation),
             ("language", self.language),
             ("task", self.task),
             ("prompt", self.prompt),
@@ -317,6 +363,25 @@ mod tests {
         let both = plan(&[("cleanup", "verbatim"), ("plan", r#"{"cleanup":"tidy"}"#)]).unwrap();
         assert_eq!(both.clean, Style::Verbatim, "a field beside the JSON wins, wherever it stands");
         assert_eq!(plan(&[("vocabulary", "one, two\nthree")]).unwrap().vocabulary, ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_route_is_forced_or_hinted_by_its_name() {
+        let forced = plan(&[("route", "quick"), ("hint", "agent"), ("conversation", "kitchen")]).unwrap();
+        assert_eq!((forced.route, forced.force.as_deref()), (Route::Auto, Some("quick")));
+        assert_eq!((forced.hint.as_deref(), forced.conversation.as_deref()), (Some("agent"), Some("kitchen")));
+        let json = plan(&[("plan", r#"{"route":"quick","hint":"agent","conversation":"kitchen"}"#)]).unwrap();
+        assert_eq!(json, forced);
+        for (field, value) in [("route", "home"), ("hint", "home"), ("hint", "text")] {
+            let error = plan(&[(field, value)]).expect_err(field);
+            assert!(error.status.as_u16() == 400 && error.message.contains("note, quick, agent"), "{}", error.message);
+        }
+        let long = "x".repeat(129);
+        assert_eq!(plan(&[("conversation", &long)]).unwrap_err().param.as_deref(), Some("conversation"));
+        let mut headers = HeaderMap::new();
+        headers.insert("conversation", "hall".parse().unwrap());
+        assert_eq!(with_conversation(form(&[]), &headers).one("conversation"), Some("hall"));
+        assert_eq!(with_conversation(form(&[("conversation", "den")]), &headers).one("conversation"), Some("den"));
     }
 
     #[test]

@@ -186,6 +186,8 @@ fn pass(mut response: reqwest::Response, first: Bytes, held: Held) -> Response {
                         if events {
                             // Otherwise half an answer would look like a whole one to a careless client.
                             yield Ok(Bytes::from_static(CUT_EVENT));
+                            // What has not left when a body fails is thrown away.
+                            tokio::time::sleep(PAUSE).await;
                         }
                         yield Err(error);
                         break;

@@ -170,8 +170,11 @@ impl Owner {
     fn failed(&self, error: &ServerError) {
         self.tier.view.send_modify(|view| view.last_exit = Some(error.exit_reason()));
         let sentence = error.to_string();
-        let line = sentence.lines().next().unwrap_or_default();
-        self.say.line(&format!("{}: {line}", self.tier.name));
+        let mut lines = sentence.lines();
+        let line = lines.next().unwrap_or_default();
+        // Errors of a start quote the log.
+        let last = lines.next_back().map(|last| format!("; its last words: {}", last.trim())).unwrap_or_default();
+        self.say.line(&format!("{}: {line}{last}", self.tier.name));
     }
 
     /// Waits as the breaker says; false at the end.
@@ -252,7 +255,10 @@ impl Owner {
                     }
                     let since = *silent.get_or_insert_with(Instant::now);
                     if since.elapsed() >= self.spec.silence {
-                        return End::Hung(ExitReason::hung(reason));
+                        return End::Hung(ExitReason::hung(format!(
+                            "silent for {:.0} s",
+                            since.elapsed().as_secs_f64()
+                        )));
                     }
                     ask = tokio::time::Instant::now() + LOOK;
                     continue;

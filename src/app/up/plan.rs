@@ -216,7 +216,9 @@ fn advice(one: &Wanted, settings: &TierConfig, left: &Left, needs: (u64, u64)) -
         left.holds(gpu, system)
     };
     let mut ways = Vec::new();
-    let steps = (LEAST_CONTEXT / 256..settings.context.div_ceil(256)).rev().map(|step| step * 256);
+    let trained = if one.model.trained_context > 0 { one.model.trained_context } else { u32::MAX };
+    let most = settings.context.min(trained.saturating_add(1));
+    let steps = (LEAST_CONTEXT / 256..most.div_ceil(256)).rev().map(|step| step * 256);
     let smaller = |context| TierConfig { context, ..settings.clone() };
     // Memory grows with the context: the first one from above that fits is the largest.
     if let Some(context) = steps.clone().find(|context| fits(&one.model, &smaller(*context))) {

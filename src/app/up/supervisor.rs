@@ -85,6 +85,7 @@ impl Supervisor {
     fn prepare(&self, config: &Config, tier: Tier, model: &Path) -> Result<Prepared, Error> {
         let (name, up) = (tier.name(), &config.up);
         let spec = spec(config, tier, model, &self.program)?;
+        spec.settings.check()?;
         let run_dir = &spec.settings.run_dir;
         let active = self.active.iter().find(|active| active.tier == tier);
         let lock = match active {

@@ -5,16 +5,26 @@
 //! next token, calibrated for the model and renormalised. Whatever the utterance says, the worst it can do is to pick
 //! one of the labels. Too little probability on the labels, or on the best of them, is "undecided": the default route.
 //!
-//! `routes` holds the route sets (data), `prompt` the conversation, `calibrate` the arithmetic, `classify` the call.
+//! `routes` holds the route sets (data), `rules` what decides before the model, `prompt` and `context` the conversation,
+//! `calibrate` and `choose` the arithmetic, `classify` the call, `decision` what is known about it afterwards. Who is asked
+//! when is the engine's to say.
 
 mod calibrate;
+mod choose;
 mod classify;
+mod context;
+mod decision;
 mod prompt;
 mod routes;
+mod rules;
 
 pub use calibrate::{Calibration, Sample, fit};
-pub use classify::{Classifier, IntentSettings};
+pub use choose::{Costs, Hint};
+pub use classify::{Classifier, IntentSettings, Question};
+pub use context::{Conversations, Key, Limits, Turn};
+pub use decision::{Decision, Level, Second, Trace, intent_of, taken_at};
 pub use routes::{RouteDef, RouteSet, RoutesError};
+pub use rules::{Hit, Rule, first_hit};
 
 use crate::outcome::{Action, DecidedBy, Intent};
 use std::collections::BTreeMap;
@@ -32,11 +42,13 @@ pub fn forced(routes: &RouteSet, action: Action) -> Intent {
     );
     Intent {
         label: label.to_owned(),
+        path: vec![label.to_owned()],
         probability: 1.0,
         action,
         undecided: false,
         by: DecidedBy::Forced,
         probabilities: BTreeMap::new(),
+        attention: false,
     }
 }
 
@@ -50,11 +62,13 @@ fn undecided(routes: &RouteSet, probabilities: BTreeMap<String, f64>) -> Intent 
     let route = routes.default_route();
     Intent {
         label: route.name.clone(),
+        path: vec![route.name.clone()],
         probability: probabilities.get(&route.name).copied().unwrap_or(0.0),
         action: route.action,
         undecided: true,
         by: DecidedBy::Default,
         probabilities,
+        attention: false,
     }
 }
 

@@ -24,6 +24,11 @@ pub(super) fn prefix(routes: &RouteSet, labels: &[String], per_route: usize) -> 
     messages
 }
 
+/// Something that was said before, and the label of the route it took.
+pub(super) fn turn(said: &str, label: &str) -> [Message; 2] {
+    [message(Role::User, said.to_owned()), message(Role::Assistant, label.to_owned())]
+}
+
 /// The last turn: the utterance, as data.
 pub(super) fn question(utterance: &str) -> Message {
     message(Role::User, utterance.to_owned())
@@ -56,7 +61,7 @@ pub(super) fn clip(text: &str, tokens: usize) -> String {
 
 /// Tokens of `text`, roughly: four ASCII characters a token, one for every other character. Real tokenisers need fewer
 /// for words and at most four times as many for symbols, so callers check with the server what is near a limit.
-fn estimate(text: &str) -> usize {
+pub(super) fn estimate(text: &str) -> usize {
     text.chars().map(weight).sum::<usize>().div_ceil(4)
 }
 

@@ -6,13 +6,24 @@
 //! min_label_mass = 0.05       # least raw probability on all labels together
 //! examples_in_prompt = 24     # of each route, from the first on; all when absent
 //!
+//! [[rule]]                    # optional, before the model; the first that fits decides
+//! wake = ["hey bestbox"]      # or regex = '^memo\b'
+//! route = "agent"
+//!
 //! [[route]]
 //! name = "note"
 //! description = "text to write down as it was said"
 //! action = "text"             # text | light | heavy
 //! label = "note"              # optional: the token the model answers with; the name when absent
 //! threshold = 0.5             # optional: overrides the set's
-//! examples = ["Dear Ms. Hansen, …", "…"]
+//! prompt = "…"                # optional: added to the instructions of whoever answers
+//! examples = ["Dear Ms. Hansen, …", "…"]   # optional where there are children: theirs in turn
+//!
+//! [[route.child]]             # optional: departments of the route above, asked for in a second question
+//! name = "calendar"           # the same keys; action: the route's, where absent
+//! …
+//! [route.children]            # optional: threshold, min_label_mass, examples_in_prompt, calibration, default of that
+//! default = "calendar"        # question; without a default an undecided one stays with the route above
 //!
 //! [[calibration]]             # optional, one a model; written by fitting
 //! model = "qwen2.5-coder-0.5b"
@@ -21,15 +32,14 @@
 //! thresholds = { agent = 0.6 } # optional: for this model, before all others
 //! ```
 
+mod file;
+
 use super::calibrate::Calibration;
+use super::rules::Rule;
 use crate::outcome::Action;
-use serde::Deserialize;
-use std::collections::HashSet;
+use std::sync::Arc;
 
 const BUILT_IN: &str = include_str!("default-routes.toml");
-
-/// More routes than this cannot be told apart by one letter each, nor shown enough examples of.
-const MAX_ROUTES: usize = 26;
 
 /// Least probability of the best label when a set names none: just above what three equal labels have.
 const THRESHOLD: f64 = 0.4;
@@ -38,10 +48,9 @@ const THRESHOLD: f64 = 0.4;
 const MIN_LABEL_MASS: f64 = 0.05;
 
 /// One thing an utterance may be for.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RouteDef {
-    /// Unique in its set; what [`crate::outcome::Intent::label`] says.
+    /// Unique among its siblings; what [`crate::outcome::Intent::path`] says.
     pub name: String,
     /// For the model: one phrase.
     pub description: String,
@@ -51,8 +60,12 @@ pub struct RouteDef {
     pub label: Option<String>,
     /// Least probability for this route to be taken.
     pub threshold: Option<f64>,
+    /// Added to the instructions of whoever answers.
+    pub prompt: Option<String>,
     /// What people say.
     pub examples: Vec<String>,
+    /// Its departments, asked for in a question of their own.
+    pub children: Option<Arc<RouteSet>>,
 }
 
 impl RouteDef {
@@ -66,11 +79,12 @@ impl RouteDef {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteSet {
     routes: Vec<RouteDef>,
-    default: usize,
+    default: Option<usize>,
     threshold: f64,
     min_label_mass: f64,
     examples_in_prompt: usize,
     calibrations: Vec<Calibration>,
+    rules: Vec<Rule>,
 }
 
 /// A route set that cannot be used.
@@ -82,19 +96,6 @@ pub enum RoutesError {
     /// Well-formed, but the routes make no sense together.
     #[error("{origin}: {reason}")]
     Invalid { origin: String, reason: String },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    default: Option<String>,
-    threshold: Option<f64>,
-    min_label_mass: Option<f64>,
-    examples_in_prompt: Option<usize>,
-    #[serde(default, rename = "route")]
-    routes: Vec<RouteDef>,
-    #[serde(default, rename = "calibration")]
-    calibrations: Vec<Calibration>,
 }
 
 impl RouteSet {
@@ -111,16 +112,14 @@ impl RouteSet {
 
     /// Parses and checks the text of a route file; `origin` names it in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Self, RoutesError> {
-        let document: Document = toml::from_str(text)
-            .map_err(|e| RoutesError::Syntax { origin: origin.to_owned(), reason: e.to_string().trim().to_owned() })?;
-        RouteSet::validate(document).map_err(|reason| RoutesError::Invalid { origin: origin.to_owned(), reason })
+        file::parse(text, origin)
     }
 
     /// The same set with another default route, such as the one from the configuration.
     pub fn with_default(mut self, name: &str) -> Result<Self, RoutesError> {
-        self.default = self
-            .position(name)
-            .map_err(|reason| RoutesError::Invalid { origin: "intent.default".to_owned(), reason })?;
+        let found = self.position(name);
+        self.default =
+            Some(found.map_err(|reason| RoutesError::Invalid { origin: "intent.default".to_owned(), reason })?);
         Ok(self)
     }
 
@@ -134,9 +133,61 @@ impl RouteSet {
         self.routes.iter().map(|route| route.name.as_str()).collect()
     }
 
-    /// Taken when the model is undecided or absent.
+    /// Taken when the model is undecided or absent: the one that the file names, else the first.
     pub fn default_route(&self) -> &RouteDef {
-        &self.routes[self.default]
+        &self.routes[self.default.unwrap_or(0)]
+    }
+
+    /// The default, where the file names one. Among departments none means: stay with the route above.
+    pub fn named_default(&self) -> Option<&RouteDef> {
+        self.default.map(|at| &self.routes[at])
+    }
+
+    /// What decides before the model does, in order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The routes that `name` means, from the first level down: a path such as `agent/calendar`, or a name that only one
+    /// route of all levels has.
+    ///
+    /// # Errors
+    /// A sentence with all names.
+    pub fn path(&self, name: &str) -> Result<Vec<String>, String> {
+        let name = name.trim().trim_matches('/');
+        let all = self.paths();
+        let exact = all.iter().find(|path| path.join("/") == name);
+        let mut last = all.iter().filter(|path| path.last().is_some_and(|last| last == name));
+        let found = exact.or_else(|| last.next().filter(|_| last.next().is_none()));
+        found.cloned().ok_or_else(|| {
+            let known: Vec<String> = all.iter().map(|path| path.join("/")).collect();
+            format!("'{name}' is not a route; routes are {}", known.join(", "))
+        })
+    }
+
+    /// Every route of every level as its path, in the order of the file.
+    pub fn paths(&self) -> Vec<Vec<String>> {
+        let mut all = Vec::new();
+        for route in &self.routes {
+            all.push(vec![route.name.clone()]);
+            let below = route.children.iter().flat_map(|children| children.paths());
+            all.extend(below.map(|path| [vec![route.name.clone()], path].concat()));
+        }
+        all
+    }
+
+    /// The questions for departments, of all levels.
+    pub fn questions_below(&self) -> Vec<Arc<RouteSet>> {
+        let children = self.routes.iter().filter_map(|route| route.children.clone());
+        children.flat_map(|set| [vec![set.clone()], set.questions_below()].concat()).collect()
+    }
+
+    /// The routes along `path`, as far as they exist.
+    pub fn along(&self, path: &[String]) -> Vec<&RouteDef> {
+        let Some((first, rest)) = path.split_first() else { return Vec::new() };
+        let Some(route) = self.routes.iter().find(|route| route.name == *first) else { return Vec::new() };
+        let below = route.children.as_ref().map(|children| children.along(rest)).unwrap_or_default();
+        std::iter::once(route).chain(below).collect()
     }
 
     /// Least raw probability on all labels together for a decision.
@@ -169,100 +220,11 @@ impl RouteSet {
             .unwrap_or_else(Calibration::neutral)
     }
 
-    fn validate(document: Document) -> Result<Self, String> {
-        let routes = document.routes;
-        if !(2..=MAX_ROUTES).contains(&routes.len()) {
-            return Err(format!("{} [[route]] entries; between 2 and {MAX_ROUTES} are needed", routes.len()));
-        }
-        let mut names = HashSet::new();
-        let mut labels = HashSet::new();
-        let mut examples = HashSet::new();
-        for route in &routes {
-            let name = &route.name;
-            if name.trim().is_empty() || name.trim() != name {
-                return Err(format!("a route's name is '{name}'; it must not be empty nor begin or end with a space"));
-            }
-            if !names.insert(name.as_str()) {
-                return Err(format!("two routes are named '{name}'; names must differ"));
-            }
-            if route.label().trim().is_empty() || !labels.insert(route.label().to_lowercase()) {
-                return Err(format!("route '{name}' has the label '{}', empty or already taken", route.label()));
-            }
-            if route.description.trim().is_empty() {
-                return Err(format!("route '{name}' has no description"));
-            }
-            if route.examples.is_empty() {
-                return Err(format!("route '{name}' has no examples; give at least one, better forty"));
-            }
-            for example in &route.examples {
-                if example.trim().is_empty() {
-                    return Err(format!("route '{name}' has an empty example"));
-                }
-                if !examples.insert(example.trim().to_lowercase()) {
-                    return Err(format!("the example \"{example}\" of route '{name}' is there twice"));
-                }
-            }
-            check_share(&format!("threshold of route '{name}'"), route.threshold)?;
-        }
-        check_share("threshold", document.threshold)?;
-        check_share("min_label_mass", document.min_label_mass)?;
-        if document.examples_in_prompt == Some(0) {
-            return Err("examples_in_prompt is 0; the model needs at least one of each route".to_owned());
-        }
-        for calibration in &document.calibrations {
-            check_calibration(calibration, &names)?;
-        }
-        let mut set = RouteSet {
-            routes,
-            default: 0,
-            threshold: document.threshold.unwrap_or(THRESHOLD),
-            min_label_mass: document.min_label_mass.unwrap_or(MIN_LABEL_MASS),
-            examples_in_prompt: document.examples_in_prompt.unwrap_or(usize::MAX),
-            calibrations: document.calibrations,
-        };
-        if let Some(default) = document.default {
-            set.default = set.position(&default)?;
-        }
-        Ok(set)
-    }
-
     fn position(&self, name: &str) -> Result<usize, String> {
         self.routes
             .iter()
             .position(|route| route.name == name)
             .ok_or_else(|| format!("the default route '{name}' is not one of the routes ({})", self.names().join(", ")))
-    }
-}
-
-fn check_calibration(calibration: &Calibration, names: &HashSet<&str>) -> Result<(), String> {
-    let model = &calibration.model;
-    if plain(model).is_empty() {
-        return Err("a [[calibration]] has an empty model".to_owned());
-    }
-    if !(calibration.scale.is_finite() && calibration.scale > 0.0) {
-        return Err(format!("calibration for '{model}': scale must be above 0, not {}", calibration.scale));
-    }
-    for (name, bias) in &calibration.bias {
-        if !names.contains(name.as_str()) {
-            return Err(format!("calibration for '{model}': '{name}' is not a route"));
-        }
-        if !bias.is_finite() {
-            return Err(format!("calibration for '{model}': the bias of '{name}' is not a number"));
-        }
-    }
-    for (name, threshold) in &calibration.thresholds {
-        if !names.contains(name.as_str()) {
-            return Err(format!("calibration for '{model}': '{name}' is not a route"));
-        }
-        check_share(&format!("threshold of '{name}' for '{model}'"), Some(*threshold))?;
-    }
-    check_share(&format!("threshold of the calibration for '{model}'"), calibration.threshold)
-}
-
-fn check_share(what: &str, value: Option<f64>) -> Result<(), String> {
-    match value {
-        Some(value) if !(0.0..=1.0).contains(&value) => Err(format!("{what} is {value}; it must be from 0 to 1")),
-        _ => Ok(()),
     }
 }
 
@@ -277,6 +239,11 @@ mod tests {
 
     const TWO: &str = "[[route]]\nname='a'\ndescription='first'\naction='text'\nexamples=['one']\n\
                        [[route]]\nname='b'\ndescription='second'\naction='heavy'\nexamples=['two']\n";
+
+    const TREE: &str = "[[route]]\nname='a'\ndescription='first'\naction='text'\nexamples=['one']\n\
+                        [[route]]\nname='b'\ndescription='second'\naction='heavy'\n\
+                        [[route.child]]\nname='mail'\ndescription='m'\nexamples=['m1','m2']\n\
+                        [[route.child]]\nname='files'\ndescription='f'\nexamples=['f1']\naction='light'\nprompt='p'\n";
 
     fn refused(text: &str) -> String {
         RouteSet::parse(text, "my.toml").unwrap_err().to_string()
@@ -296,6 +263,15 @@ mod tests {
     fn mistakes_are_named() {
         for (text, want) in [
             ("", "0 [[route]] entries"),
+            (&TWO.replace("'b'", "'b/c'"), "nor hold a slash"),
+            (&TWO.replace("action='heavy'", ""), "'b' has no action"),
+            (&format!("{TWO}[route.children]\n"), "no [[route.child]]"),
+            (&format!("{TWO}[[route.child]]\nname='c'\ndescription='x'\nexamples=['y']\n"), "1 [[route.child]] of 'b'"),
+            (&format!("{TREE}[route.children]\ndefault='a'\n"), "'a' is not one of the routes (mail, files)"),
+            (&format!("[[rule]]\nregex='('\nroute='a'\n{TWO}"), "rule 1"),
+            (&format!("[[rule]]\nroute='a'\n{TWO}"), "rule 1"),
+            (&format!("[[rule]]\nwake=['!']\nroute='a'\n{TWO}"), "rule 1"),
+            (&format!("[[rule]]\nregex='x'\nroute='z'\n{TWO}"), "rule 1: 'z' is not a route; routes are a, b"),
             (&TWO.replace("'b'", "'a'"), "two routes are named 'a'"),
             (&TWO.replace("['two']", "[]"), "'b' has no examples"),
             (&TWO.replace("'two'", "' '"), "'b' has an empty example"),
@@ -316,6 +292,27 @@ mod tests {
             assert!(error.contains(want), "{error} should say: {want}");
             assert!(error.contains("my.toml"), "{error}");
         }
+    }
+
+    #[test]
+    fn departments_have_paths_and_take_after_their_route() {
+        let set = RouteSet::parse(TREE, "t").unwrap();
+        let paths: Vec<String> = set.paths().iter().map(|path| path.join("/")).collect();
+        assert_eq!(paths, ["a", "b", "b/mail", "b/files"]);
+        assert_eq!(set.path("b/mail").unwrap(), ["b", "mail"]);
+        assert_eq!(set.path("files").unwrap(), ["b", "files"], "a name that only one has needs no path");
+        assert_eq!(set.path("c").unwrap_err(), "'c' is not a route; routes are a, b, b/mail, b/files");
+        let along = set.along(&set.path("b/files").unwrap());
+        assert_eq!(along.iter().map(|route| route.action).collect::<Vec<_>>(), [Action::Heavy, Action::Light]);
+        assert_eq!(set.along(&["b".into(), "mail".into()])[1].action, Action::Heavy, "as its route");
+        assert_eq!(along[0].examples, ["m1", "f1", "m2"], "its departments' in turn");
+        assert!(along[0].children.as_ref().is_some_and(|children| children.named_default().is_none()));
+        let deep = TREE.replace(
+            "prompt='p'\n",
+            "[[route.child.child]]\nname='x'\ndescription='x'\nexamples=['x']\n\
+            [[route.child.child]]\nname='y'\ndescription='y'\nexamples=['y']\n",
+        );
+        assert_eq!(RouteSet::parse(&deep, "t").unwrap().path("y").unwrap(), ["b", "files", "y"]);
     }
 
     #[test]

@@ -241,6 +241,15 @@ impl Client {
         tokio::time::timeout(limit, self.transport.alive()).await.unwrap_or(Err(timeout))
     }
 
+    /// Whether a slot of the server is free, so that a request would be worked on at once; `None` where it does not say.
+    /// Runs no inference.
+    pub async fn has_free_slot(&self, limit: Duration) -> Option<bool> {
+        let slots =
+            tokio::time::timeout(limit, self.transport.get("/slots", Instant::now() + limit)).await.ok()?.ok()?;
+        let slots = slots.as_array()?;
+        Some(slots.iter().any(|slot| slot.get("is_processing").and_then(Value::as_bool) == Some(false)))
+    }
+
     /// What the server can do; probed on the first call that gets an answer, then remembered. Callers that come while
     /// a probe runs share its result, also its failure; a failure is not remembered beyond that.
     pub async fn capabilities(&self) -> Result<Capabilities, LlmError> {

@@ -10,3 +10,4 @@ pub mod llama;
 pub mod raw;
 pub mod serve;
 pub mod servers;
+pub mod up;
