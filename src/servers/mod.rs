@@ -179,8 +179,8 @@ pub enum ServerError {
     #[error("port {port} of the {name} server is taken by another program; end that, or set another port")]
     PortTaken { name: String, port: u16 },
     /// The process ended by itself.
-    #[error("the {name} server ended while starting ({how}); {advice}\nlast lines of {}:\n{tail}", log.display())]
-    Died { name: String, how: String, kind: ExitKind, advice: &'static str, log: PathBuf, tail: String },
+    #[error("the {name} server ended while starting ({how}); {}\nlast lines of {}:\n{tail}", kind.advice(), log.display())]
+    Died { name: String, how: String, kind: ExitKind, log: PathBuf, tail: String },
     /// It runs and does not answer.
     #[error("the {name} server gave no token within {seconds:.0} s ({reason})\nlast lines of {}:\n{tail}", log.display())]
     NotReady { name: String, seconds: f64, reason: String, log: PathBuf, tail: String },

@@ -197,9 +197,8 @@ impl Start<'_> {
     fn died(&self, how: String) -> ServerError {
         let tail = self.home.log_tail();
         let exit = self.home.exit().unwrap_or_else(|| Exit::unknown(&how));
-        let reason = self.home.reason(&exit);
-        let (kind, log) = (reason.kind, self.home.log().to_path_buf());
-        ServerError::Died { name: self.settings.name.clone(), how, kind, advice: reason.advice, log, tail }
+        let (kind, log) = (self.home.reason(&exit).kind, self.home.log().to_path_buf());
+        ServerError::Died { name: self.settings.name.clone(), how, kind, log, tail }
     }
 
     fn not_ready(&self, reason: String) -> ServerError {

@@ -61,8 +61,8 @@ async fn a_program_that_cannot_run_is_named() {
 async fn a_crash_while_loading_is_told_with_its_last_words() {
     let dir = TempDir::new().expect("a folder");
     let error = fails(&scripted(dir.path(), "echo 'out of luck' >&2; kill -SEGV $$")).await;
-    let ServerError::Died { how, advice, tail, .. } = &error else { panic!("{error}") };
-    assert!(how.contains("SIGSEGV") && advice.contains("crashed") && tail.contains("out of luck"), "{error}");
+    let ServerError::Died { how, kind, tail, .. } = &error else { panic!("{error}") };
+    assert!(how.contains("SIGSEGV") && kind.advice().contains("crashed") && tail.contains("out of luck"), "{error}");
 
     // The next one is not confused by the one before.
     let error = fails(&scripted(dir.path(), "echo 'bad luck'; exit 3")).await;

@@ -68,7 +68,7 @@ pub(super) async fn forward(front: &Front, request: Request) -> Response {
         Ok(received) => received,
         Err(refusal) => {
             tier.counters.refused.fetch_add(1, Ordering::Relaxed);
-            return refusal;
+            return *refusal;
         }
     };
     let mut patience = front.limits.patience;
@@ -121,13 +121,17 @@ pub(super) async fn forward(front: &Front, request: Request) -> Response {
 }
 
 /// The whole body, and its share of the room.
-async fn receive(front: &Front, headers: &HeaderMap, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Response> {
+async fn receive(
+    front: &Front,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Bytes, OwnedSemaphorePermit), Box<Response>> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let chunked = headers.contains_key(header::TRANSFER_ENCODING);
     let limit = length.unwrap_or(if chunked { UNKNOWN_BODY } else { 0 });
     let too_large = || {
         let sentence = format!("a request may have {} MB", MAX_BODY >> 20);
-        error(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &sentence, None)
+        Box::new(error(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &sentence, None))
     };
     if limit > MAX_BODY || (limit >> 10) > (front.limits.bytes >> 10) {
         return Err(too_large());
@@ -136,13 +140,15 @@ async fn receive(front: &Front, headers: &HeaderMap, body: Body) -> Result<(Byte
     let permits = permits.min(u32::try_from(front.limits.bytes >> 10).unwrap_or(u32::MAX));
     let room = front.room.clone().try_acquire_many_owned(permits).map_err(|_| {
         let sentence = "the requests under way are too large together; try again";
-        error(StatusCode::SERVICE_UNAVAILABLE, "too_many_bytes", sentence, Some(Duration::from_secs(2)))
+        Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "too_many_bytes", sentence, Some(Duration::from_secs(2))))
     })?;
     match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok((bytes, room)),
         Ok(Err(_)) if length.is_none() => Err(too_large()),
-        Ok(Err(_)) => Err(error(StatusCode::BAD_REQUEST, "incomplete", "the request was cut short", None)),
-        Err(_elapsed) => Err(error(StatusCode::REQUEST_TIMEOUT, "timeout", "the request did not come in time", None)),
+        Ok(Err(_)) => Err(Box::new(error(StatusCode::BAD_REQUEST, "incomplete", "the request was cut short", None))),
+        Err(_elapsed) => {
+            Err(Box::new(error(StatusCode::REQUEST_TIMEOUT, "timeout", "the request did not come in time", None)))
+        }
     }
 }
 

@@ -63,7 +63,7 @@ enum End {
     Hung(ExitReason),
     /// Nobody wants it.
     Idle,
-    Order(Order),
+    Order(Box<Order>),
     Cancelled,
 }
 
@@ -126,7 +126,7 @@ impl Owner {
                     continue;
                 }
                 End::Order(order) => {
-                    next = self.replace(order, server, &backend, retiring).await;
+                    next = self.replace(*order, server, &backend, retiring).await;
                     continue;
                 }
                 End::Cancelled => {
@@ -228,7 +228,7 @@ impl Owner {
                 () = self.cancel.cancelled() => return End::Cancelled,
                 Some(order) = self.orders.recv() => {
                     if order.spec.settings != self.spec.settings {
-                        return End::Order(order);
+                        return End::Order(Box::new(order));
                     }
                     self.take(order.spec);
                 }
