@@ -29,8 +29,6 @@ pub struct Plan {
     pub force: Option<String>,
     /// A route that is likely, by its name or path: its prior is raised (see `intent.hint_weight`).
     pub hint: Option<String>,
-    /// The conversation that the words belong to, by a name of the caller's own; `None`: they stand alone.
-    pub conversation: Option<String>,
     /// Nothing of what is said may be written down by the way: no words in logs.
     pub private: bool,
     /// Text before the recording, for Whisper: names, spelling, style.
@@ -49,6 +47,8 @@ pub struct Plan {
     pub channels: ChannelUse,
     /// Labels of the channels in order, where they are told apart; `Speaker N` for those without one.
     pub speakers: Vec<String>,
+    /// Conversation that the answer goes on with and is remembered in; none: it stands alone.
+    pub conversation: Option<String>,
 }
 
 impl Default for Plan {
@@ -62,7 +62,6 @@ impl Default for Plan {
             route: Route::Auto,
             force: None,
             hint: None,
-            conversation: None,
             private: false,
             prompt: None,
             vocabulary: Vec::new(),
@@ -72,6 +71,7 @@ impl Default for Plan {
             cutting: Cutting::default(),
             channels: ChannelUse::default(),
             speakers: Vec::new(),
+            conversation: None,
         }
     }
 }

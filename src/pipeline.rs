@@ -132,9 +132,6 @@ pub struct Run<'a> {
     pub cancel: &'a CancellationToken,
     /// Who asks.
     pub caller: Caller,
-    /// The conversation that these words belong to, by a name of the caller's own; `None`: they stand alone. What was
-    /// said before in the same conversation of the same caller helps to tell what they are for.
-    pub conversation: Option<&'a str>,
     /// Where work is kept that may have to be taken up again.
     pub checkpoint: Option<&'a dyn Checkpoint>,
     /// Told once everything is recognised: what is left keeps language models busy, and the recognisers are free for
@@ -155,7 +152,6 @@ impl<'a> Run<'a> {
             observer,
             cancel,
             caller: Caller::default(),
-            conversation: None,
             checkpoint: None,
             heard: None,
             owner: "",
@@ -165,7 +161,7 @@ impl<'a> Run<'a> {
 
     /// The conversation that the words belong to.
     fn conversation(&self) -> Option<&'a str> {
-        self.conversation.or(self.plan.conversation.as_deref())
+        self.plan.conversation.as_deref()
     }
 
     /// As the agent knows it.

@@ -70,7 +70,6 @@ pub(in crate::app) fn plan(config: &Config) -> Result<Plan, Error> {
         route: config.intent.route,
         force: named_route(config, &config.intent.force)?,
         hint: named_route(config, &config.intent.hint)?,
-        conversation: None,
         private: false,
         prompt: (!speech.prompt.is_empty()).then(|| speech.prompt.clone()),
         vocabulary: engine::vocabulary_words(&config.vocabulary)?,
@@ -80,6 +79,7 @@ pub(in crate::app) fn plan(config: &Config) -> Result<Plan, Error> {
         cutting: Cutting::default(),
         channels: speech.channels,
         speakers: speech.speakers.clone(),
+        conversation: None,
     })
 }
 

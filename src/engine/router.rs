@@ -271,6 +271,7 @@ impl Inner {
         trace.context = words.turns.len();
         let Some(first) = trace.levels.first().cloned() else {
             let reason = failure.map_or_else(|| "no question was asked".to_owned(), |error| error.to_string());
+            trace.reason = Some(reason.clone());
             return Decision { trace, ..unavailable(routes, &words.text, reason) };
         };
         let mut intent = intent_of(routes, &first);

@@ -49,7 +49,7 @@ async fn a_call_is_confirmed_over_http() {
         .set("agent.allow=[\"write_note\"]")
         .set(&format!("agent.notes={}", notes.display()))
         .set(&format!("serve.keys=[{}, {}]", key("ann", "bb_ann"), key("bob", "bb_bob")));
-    let served = setup.start();
+    let served = tokio::task::block_in_place(|| setup.start());
     let _ = rustls::crypto::ring::default_provider().install_default();
     let api = |key| Api { client: reqwest::Client::new(), url: served.url.clone(), key };
     let (ann, bob) = (api("bb_ann"), api("bb_bob"));

@@ -106,7 +106,7 @@ fn the_service_keeps_conversations_apart() {
         if field {
             body["conversation"] = json!(conversation);
         } else {
-            request = request.header("conversation", conversation);
+            request = request.header("x-conversation-id", conversation);
         }
         let answer = runtime.block_on(async { request.json(&body).send().await?.json::<Value>().await });
         let intent = answer.expect("an answer")["intent"].clone();

@@ -4,9 +4,7 @@ use super::admission::Admitted;
 use super::error::ApiError;
 use super::events::RunEvent;
 use super::form::Form;
-use super::plan::{
-    FormatName, PlanFields, SpeechTask, TextName, format_from, plan_from, with_conversation, with_model,
-};
+use super::plan::{FormatName, PlanFields, SpeechTask, TextName, format_from, plan_from, with_header, with_model};
 use super::problems::Problems;
 use super::render::{self, Carry, rendered};
 use super::sse::{self, ServerSentEvent};
@@ -51,9 +49,6 @@ struct PipelineForm {
     /// A route that is likely, by its name; weaker than `route`.
     #[schema(example = "note")]
     hint: Option<String>,
-    /// The conversation that this belongs to, by a name of your own. Also as a header.
-    #[schema(max_length = 128)]
-    conversation: Option<String>,
     /// Language spoken, a code or an English name; `auto`: heard.
     #[schema(example = "en")]
     language: Option<String>,
@@ -75,6 +70,9 @@ struct PipelineForm {
     /// Temperature of Whisper's first attempt; 0 is greedy.
     #[schema(minimum = 0, maximum = 1)]
     temperature: Option<f32>,
+    /// Conversation that the answer goes on with. Also the header `X-Conversation-Id`.
+    #[schema(max_length = 128)]
+    conversation: Option<String>,
     /// What the answer is written as; `json` by default.
     format: Option<FormatName>,
     /// Which text the formats other than JSON carry; the best there is by default.
@@ -89,7 +87,6 @@ struct PipelineForm {
     post,
     path = "/v1/pipeline",
     tag = "pipeline",
-    params(("conversation" = Option<String>, Header, description = "As the field of this name, which wins.")),
     request_body(content = PipelineForm, content_type = "multipart/form-data"),
     responses(
         (
@@ -115,8 +112,9 @@ async fn pipeline(
     request: Request,
 ) -> Result<Response, ApiError> {
     let headers = request.headers().clone();
-    let upload = receive(&service, request).await?;
-    let plan = plan_from(&with_conversation(upload.form.clone(), &headers), &service.config)?;
+    let mut upload = receive(&service, request).await?;
+    upload.form = with_header(upload.form, &headers);
+    let plan = plan_from(&upload.form, &service.config)?;
     let delivery = delivery(&upload.form)?;
     let plan = with_model(plan, &service.config).await?;
     run(&service, place, plan, Source::Audio(upload.audio), delivery).await

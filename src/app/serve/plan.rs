@@ -17,10 +17,19 @@ use utoipa::ToSchema;
 
 /// Most names and terms of one request. Whisper's prompt holds about 110 tokens of them; the rest corrects near misses.
 const MAX_VOCABULARY: usize = 1000;
-/// Longest name of a conversation, characters.
-const MAX_CONVERSATION: usize = 128;
 /// Longest text before a recording, characters. Whisper hears its last 224 tokens.
 const MAX_PROMPT: usize = 20_000;
+
+/// Longest name of a conversation, characters.
+const MAX_CONVERSATION: usize = 128;
+
+/// The form with the conversation of the header `X-Conversation-Id`; a field wins.
+pub(super) fn with_header(mut form: Form, headers: &HeaderMap) -> Form {
+    if let Some(name) = headers.get("x-conversation-id").and_then(|value| value.to_str().ok()) {
+        form.0.insert(0, ("conversation".to_owned(), name.to_owned()));
+    }
+    form
+}
 
 /// What may be asked of the pipeline. Everything has a default: the configuration's.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
@@ -45,10 +54,6 @@ pub(super) struct PlanFields {
     /// A route that is likely, by its name; weaker than `route`.
     #[schema(example = "note")]
     pub hint: Option<String>,
-    /// The conversation that this belongs to, by a name of your own: what was said before in it helps to tell what this
-    /// is for.
-    #[schema(max_length = 128)]
-    pub conversation: Option<String>,
     /// Language spoken, a code or an English name; `auto`: heard.
     #[schema(example = "en")]
     pub language: Option<String>,
@@ -72,6 +77,9 @@ pub(super) struct PlanFields {
     /// Temperature of Whisper's first attempt; 0 is greedy.
     #[schema(minimum = 0, maximum = 1)]
     pub temperature: Option<f64>,
+    /// Conversation that the answer goes on with: a name of the client's choice. Also the header `X-Conversation-Id`.
+    #[schema(max_length = 128)]
+    pub conversation: Option<String>,
     /// What the answer is written as; `json` by default.
     #[schema(value_type = Option<FormatName>)]
     pub format: Option<String>,
@@ -138,18 +146,18 @@ pub(super) fn plan_from(form: &Form, config: &Config) -> Result<Plan, ApiError> 
     if let Some(value) = form.one("hint") {
         plan.hint = route("hint", value, config)?;
     }
-    if let Some(value) = form.one("conversation") {
-        if value.chars().count() > MAX_CONVERSATION || value.chars().any(char::is_control) {
-            let message = format!("conversation is a name of at most {MAX_CONVERSATION} characters");
-            return Err(ApiError::bad_field("conversation", message));
-        }
-        plan.conversation = Some(value.to_owned());
-    }
     if let Some(value) = form.one("task") {
         plan.task = match choice("task", value)? {
             SpeechTask::Transcribe => Task::Transcribe,
             SpeechTask::Translate => Task::TranslateToEnglish,
         };
+    }
+    if let Some(name) = form.one("conversation") {
+        if name.chars().count() > MAX_CONVERSATION {
+            let message = format!("conversation has more than {MAX_CONVERSATION} characters");
+            return Err(ApiError::bad_field("conversation", message));
+        }
+        plan.conversation = Some(name.to_owned());
     }
     speech_fields(form, &mut plan)?;
     if form.one("word_times").is_some() {
@@ -168,13 +176,6 @@ fn route(field: &str, name: &str, config: &Config) -> Result<Option<String>, Api
         // The route file has gone since the service began.
         other => other.into(),
     })
-}
-
-/// The form with the conversation that the header of this name gives, where no field does.
-pub(super) fn with_conversation(mut form: Form, headers: &HeaderMap) -> Form {
-    let named = headers.get("conversation").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    form.0.insert(0, ("conversation".to_owned(), named.to_owned()));
-    form
 }
 
 /// The plan with its model looked up, so that a name nobody knows is told before any work.
@@ -255,13 +256,13 @@ impl PlanFields {
             ("translate_to", self.translate_to),
             ("route", self.route),
             ("hint", self.hint),
-            ("conversation", self.conversation),
             ("language", self.language),
             ("task", self.task),
             ("prompt", self.prompt),
             ("word_times", self.word_times.map(|value| value.to_string())),
             ("model", self.model),
             ("temperature", self.temperature.map(|value| value.to_string())),
+            ("conversation", self.conversation),
             ("format", self.format),
             ("text_choice", self.text_choice),
         ];
@@ -379,9 +380,9 @@ mod tests {
         let long = "x".repeat(129);
         assert_eq!(plan(&[("conversation", &long)]).unwrap_err().param.as_deref(), Some("conversation"));
         let mut headers = HeaderMap::new();
-        headers.insert("conversation", "hall".parse().unwrap());
-        assert_eq!(with_conversation(form(&[]), &headers).one("conversation"), Some("hall"));
-        assert_eq!(with_conversation(form(&[("conversation", "den")]), &headers).one("conversation"), Some("den"));
+        headers.insert("x-conversation-id", "hall".parse().unwrap());
+        assert_eq!(with_header(form(&[]), &headers).one("conversation"), Some("hall"));
+        assert_eq!(with_header(form(&[("conversation", "den")]), &headers).one("conversation"), Some("den"));
     }
 
     #[test]

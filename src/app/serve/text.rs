@@ -4,7 +4,7 @@ use super::admission::Admitted;
 use super::error::ApiError;
 use super::form::Form;
 use super::pipeline::{self, Delivery, delivery};
-use super::plan::{PlanFields, plan_from, with_conversation};
+use super::plan::{PlanFields, plan_from, with_header};
 use super::problems::Problems;
 use super::sse::ServerSentEvent;
 use super::state::Service;
@@ -51,7 +51,6 @@ struct TextRequest {
     post,
     path = "/v1/text",
     tag = "pipeline",
-    params(("conversation" = Option<String>, Header, description = "As the field of this name, which wins.")),
     request_body(content = TextRequest, content_type = "application/json"),
     responses(
         (
@@ -72,14 +71,15 @@ struct TextRequest {
 )]
 async fn text(State(service): State<Arc<Service>>, place: Admitted, request: Request) -> Result<Response, ApiError> {
     let headers = request.headers().clone();
-    let asked = read(request, Duration::from_secs_f64(service.config.serve.idle_timeout_seconds)).await?;
+    let mut asked = read(request, Duration::from_secs_f64(service.config.serve.idle_timeout_seconds)).await?;
     if asked.text.trim().is_empty() {
         return Err(ApiError::bad_field("text", "text is empty"));
     }
     if asked.text.len() > MAX_TEXT {
         return Err(too_large().param("text"));
     }
-    let plan = plan_from(&with_conversation(asked.form.clone(), &headers), &service.config)?;
+    asked.form = with_header(asked.form, &headers);
+    let plan = plan_from(&asked.form, &service.config)?;
     let delivery = delivery(&asked.form)?;
     if let Delivery::Body(format @ (Format::Srt | Format::Vtt | Format::Lrc), _) = delivery {
         return Err(ApiError::bad_field("format", format!("{format} needs times, and a text has none")));

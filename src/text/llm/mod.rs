@@ -375,8 +375,8 @@ impl Client {
         self.chat(&request, cancel).await.map(drop)
     }
 
-    /// Reads `messages` into the server's cache without generating anything, in the slot that the server chooses: the
-    /// request that comes next with the same beginning starts where this ended.
+    /// Reads `messages` into the server's cache, in the slot that the server chooses: the request that comes next with the
+    /// same beginning starts where this ended. Generates no more than the one token that reading gives anyway.
     pub async fn read_ahead(&self, messages: &[Message], cancel: &CancellationToken) -> Result<(), LlmError> {
         let request = ChatRequest {
             messages: messages.to_vec(),
