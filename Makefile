@@ -1,7 +1,7 @@
 # `make` lists what there is. Every step does only what is still missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-long portable deb tarball bench bench-serve bench-batch bench-dictate fmt lint doc clean
+.PHONY: help setup setup-dev demo test test-long portable deb tarball bench bench-tiers bench-serve bench-batch bench-dictate fmt lint doc clean
 SHELL := /bin/bash
 
 # Models, llama-server and logs: the folder that bestbox itself uses.
@@ -16,6 +16,7 @@ BENCH ?=
 SERVE_BENCH ?=
 BATCH_BENCH ?=
 DICTATE_BENCH ?=
+TIERS_BENCH ?=
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -58,6 +59,9 @@ bench-serve: setup ## 64 clients for 2 minutes against the service (SERVE_BENCH=
 bench: setup ## measure speed and accuracy on this machine, beside its peers (BENCH="..." for arguments)
 	@bench/setup-peers >/dev/null
 	target/release/bestbox bench $(BENCH)
+
+bench-tiers: setup ## one model against two tiers, tens of minutes (TIERS_BENCH="--profile seed" for another profile)
+	target/release/bestbox $(TIERS_BENCH) bench tiers --repeat 3 --html target/tiers.html
 
 bench-batch: setup ## a folder through bestbox batch, whisper-cli and faster-whisper (BATCH_BENCH="--files 6" for arguments)
 	@bench/setup-peers faster-whisper >/dev/null

@@ -70,6 +70,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// List audio input devices
     Devices,
+    /// The tools of the agent: what there is, what is allowed, whether it works
+    Agent(AgentArgs),
     /// Show, create or locate the configuration
     Config(ConfigArgs),
     /// Decide what texts are for, and explain each decision
@@ -184,6 +186,24 @@ pub struct TextArgs {
     pub plan: PlanArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    #[command(subcommand)]
+    pub command: AgentCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// List all tools with their state: allowed, asks before each call, or not allowed
+    Tools {
+        /// As JSON, with descriptions and schemas
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start every server and check that the configuration fits what it offers
+    Check,
 }
 
 #[derive(Debug, Args)]
@@ -487,6 +507,10 @@ pub enum CtlCommand {
     Recover,
     /// Deliver the last text once more
     Again,
+    /// Allow the call of a tool that the last answer waits for
+    Confirm,
+    /// Refuse it
+    Deny,
     /// Print the last text
     Last {
         /// The cleaned text, where it came too late for the delivery

@@ -1,6 +1,7 @@
 //! Composition root: `Config` → `Engine`. Loads the speech model, brings the language model tiers up in the background
 //! (light first, then heavy) and hands the pipeline what it needs for one run.
 
+mod agent;
 mod head_start;
 mod keep;
 mod prompts;
@@ -10,7 +11,7 @@ mod shelf;
 mod speech;
 mod tiers;
 
-use crate::agent::Agent;
+use crate::agent::Talk;
 use crate::audio::{Channels, DecodeSettings};
 use crate::config::{Config, SecondOpinion};
 use crate::error::Error;
@@ -28,6 +29,8 @@ use std::sync::Arc;
 use tiers::TierSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use agent::nobody;
+pub use agent::toolbox;
 pub(crate) use head_start::HeadStart;
 pub(crate) use router::{Ask, Busy};
 pub use router::{Entry, Shadow};
@@ -114,6 +117,7 @@ pub struct Engine {
     speech: Option<SpeechModels>,
     tiers: Arc<TierSet>,
     routes: Arc<RouteSet>,
+    agents: agent::Agents,
     router: Router,
     decoder: PathBuf,
     /// How often the heavy model was needed lately.
@@ -142,6 +146,7 @@ impl Engine {
     pub async fn start(start: Start) -> Result<Self, Error> {
         let Start { config, needs, channels, program, notice, upkeep } = start;
         let routes = Arc::new(settings::routes(&config)?);
+        let agents = agent::Agents::new(&config.agent, &program)?;
         let store = Store::new(models::cache_dir(), config.models.folders.clone());
         let tiers = Arc::new(TierSet::start(
             &config,
@@ -159,7 +164,7 @@ impl Engine {
             None
         };
         let prior = head_start::Prior::default();
-        Ok(Engine { config, channels, speech, tiers, routes, router, decoder: program, prior })
+        Ok(Engine { config, channels, speech, tiers, routes, agents, router, decoder: program, prior })
     }
 
     /// The configuration in force.
@@ -191,9 +196,9 @@ impl Engine {
         self.tiers.status(tier)
     }
 
-    /// Stops the servers that this engine started.
+    /// Stops the servers that this engine started, those of its tools too.
     pub async fn stop(&self) {
-        self.router.stop().await;
+        let ((), ()) = tokio::join!(self.router.stop(), self.agents.toolbox.stop());
         self.tiers.stop().await;
     }
 
@@ -311,7 +316,7 @@ impl Engine {
 
     /// To be called before [`Engine::decide`]: where it is likely that the heavy model will answer, and its server is up,
     /// that begins to read `text`. What comes of the decision must be told with [`HeadStart::decided`].
-    pub(crate) async fn head_start(&self, route: Route, text: &str) -> HeadStart {
+    pub(crate) async fn head_start(&self, route: Route, text: &str, talk: &Talk) -> HeadStart {
         let mut start = HeadStart::new(self.prior.clone());
         let apart = self.config.tiers.serving(Tier::Heavy) != self.config.tiers.serving(Tier::Light);
         let up = self.tiers.status(Tier::Heavy).state == TierState::Up;
@@ -319,49 +324,15 @@ impl Engine {
             && apart
             && up
             && self.prior.likely(&self.config.head_start)
-            && let Ok(client) = self.tiers.client(Tier::Heavy).await
+            && let Ok(agent) = self.agent(Tier::Heavy, &[]).await
         {
-            let agent = Agent::new(client, settings::answer(&self.config.agent, Tier::Heavy));
-            let text = text.to_owned();
+            let (text, talk) = (text.to_owned(), talk.clone());
             start.begin(async move |end: CancellationToken| {
-                if let Err(error) = agent.read_ahead(&text, &end).await {
+                if let Err(error) = agent.read_ahead(&text, &talk, &end).await {
                     tracing::debug!(%error, "no head start");
                 }
             });
         }
         start
-    }
-
-    /// The answer that `intent` asks for, streamed to `on_delta`; none for text.
-    pub(crate) async fn answer(
-        &self,
-        intent: &Intent,
-        text: &str,
-        cancel: &CancellationToken,
-        on_delta: &mut (dyn FnMut(&str) + Send),
-    ) -> (Option<Reply>, Option<Warning>) {
-        let (tier, config) = match intent.action {
-            Action::Text => return (None, None),
-            Action::Light => (Tier::Light, &self.config.quick),
-            Action::Heavy => (Tier::Heavy, &self.config.agent),
-        };
-        let unavailable =
-            |reason: String| (None, Some(Warning::new(WarningCode::ReplyUnavailable, format!("no answer: {reason}"))));
-        let client = match self.tiers.client(tier).await {
-            Ok(client) => client,
-            Err(reason) => return unavailable(reason),
-        };
-        let mut settings = settings::answer(config, tier);
-        for prompt in self.route_prompts(intent) {
-            settings.system_prompt = format!("{}\n\n{prompt}", settings.system_prompt).trim_start().to_owned();
-        }
-        let agent = Agent::new(client, settings);
-        match agent.answer(text, cancel, on_delta).await {
-            Ok(answer) => {
-                let warning = answer.warning();
-                (Some(answer.reply), warning)
-            }
-            Err(error) => unavailable(error.to_string()),
-        }
     }
 }

@@ -3,7 +3,7 @@
 use bestbox::cli::{Cli, Command};
 #[cfg(all(unix, not(target_os = "macos")))]
 use bestbox::output::insert;
-use bestbox::{app, audio, error::Exit, servers};
+use bestbox::{agent, app, audio, error::Exit, servers};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
         Some(audio::WORKER_ARG) => return audio::worker_main(),
         Some(servers::KEEPER_ARGUMENT) => return servers::keeper_main(),
+        Some(agent::GUARD_ARGUMENT) => return agent::guard_main(),
         #[cfg(all(unix, not(target_os = "macos")))]
         Some(insert::KEEPER_ARGUMENT) => return insert::keeper_main(),
         _ => {}

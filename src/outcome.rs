@@ -299,6 +299,57 @@ pub struct Reply {
     pub finish: Finish,
     /// Tokens generated, where the server counts them.
     pub tokens: Option<u32>,
+    /// The part to be spoken: what the model set apart with `[SPEECH]`, otherwise the first sentences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub spoken: Option<String>,
+    /// Calls of tools, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolUse>,
+    /// A call that waits for a person's word; the answer goes on once it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub pending: Option<PendingCall>,
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ToolUse {
+    /// Name of the tool.
+    pub tool: String,
+    /// Its arguments.
+    #[schema(value_type = Object)]
+    pub arguments: serde_json::Value,
+    /// What became of it.
+    pub end: ToolEnd,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolEnd {
+    /// It was made and gave a result.
+    Done,
+    /// It was made and failed.
+    Failed,
+    /// It was not made: no such tool, wrong arguments, too many, or made before.
+    Refused,
+    /// It was not made: nobody said yes.
+    Denied,
+}
+
+/// A call that waits to be confirmed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PendingCall {
+    /// Confirms exactly this call, once, by whoever asked for the answer.
+    pub token: String,
+    /// Name of the tool.
+    pub tool: String,
+    /// Its arguments, whole.
+    #[schema(value_type = Object)]
+    pub arguments: serde_json::Value,
+    /// Until when, seconds since 1970.
+    pub expires: f64,
 }
 
 /// Which language model server.
@@ -375,6 +426,10 @@ pub enum WarningCode {
     ReplyUnavailable,
     /// The answer ended before the model was done.
     ReplyTruncated,
+    /// A tool was not there for the answer: the model knows no tools, or a server of tools does not run.
+    ToolsUnavailable,
+    /// A call of a tool was not made because nobody confirmed it.
+    ToolDenied,
     /// The recording has no speech in it.
     NoSpeech,
     /// Speech that was recognised only with low confidence.

@@ -13,14 +13,15 @@ mod notes;
 mod split;
 mod write;
 
+use crate::agent::{Confirm, Suspended, Talk};
 use crate::audio::Input;
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::error::Error;
 use crate::language::Lang;
 use crate::outcome::*;
 use crate::speech::{Segment, Transcript};
 use crate::text::clean::MoreFollows;
-use decide::decide_and_answer;
+use decide::{decide_and_answer, resume};
 use decode::{Count, Decoded, Recording, decode};
 use listen::{Utterances, recognize, warn_about_speech};
 pub use live::{Live, run_live};
@@ -49,6 +50,24 @@ pub enum Event<'a> {
     Intent(&'a Intent),
     /// A piece of the answer.
     ReplyDelta(&'a str),
+    /// A tool is called.
+    ToolCall {
+        /// Its name.
+        tool: &'a str,
+        /// Its arguments.
+        arguments: &'a serde_json::Value,
+    },
+    /// What came of a call, or why it was not made.
+    ToolResult {
+        /// Name of the tool.
+        tool: &'a str,
+        /// What became of it.
+        end: ToolEnd,
+        /// The result, or the reason.
+        text: &'a str,
+    },
+    /// A call waits for a person's word; the answer ends here for now.
+    Pending(&'a PendingCall),
     /// Something did not work.
     Warning(&'a Warning),
 }
@@ -113,14 +132,15 @@ pub struct Run<'a> {
     pub cancel: &'a CancellationToken,
     /// Who asks.
     pub caller: Caller,
-    /// The conversation that these words belong to, by a name of the caller's own; `None`: they stand alone. What was
-    /// said before in the same conversation of the same caller helps to tell what they are for.
-    pub conversation: Option<&'a str>,
     /// Where work is kept that may have to be taken up again.
     pub checkpoint: Option<&'a dyn Checkpoint>,
     /// Told once everything is recognised: what is left keeps language models busy, and the recognisers are free for
     /// the next recording.
     pub heard: Option<&'a (dyn Fn() + Send + Sync)>,
+    /// Name of the key, or of the front end: whose conversations and confirmations these are.
+    pub owner: &'a str,
+    /// Who decides about calls of tools that change something; none: nobody is there.
+    pub confirm: Option<&'a Confirm>,
 }
 
 impl<'a> Run<'a> {
@@ -132,10 +152,23 @@ impl<'a> Run<'a> {
             observer,
             cancel,
             caller: Caller::default(),
-            conversation: None,
             checkpoint: None,
             heard: None,
+            owner: "",
+            confirm: None,
         }
+    }
+
+    /// The conversation that the words belong to.
+    fn conversation(&self) -> Option<&'a str> {
+        self.plan.conversation.as_deref()
+    }
+
+    /// As the agent knows it.
+    fn talk(&self) -> Talk {
+        let conversation = self.conversation().map(str::to_owned);
+        let confirm = self.confirm.cloned().unwrap_or_else(|| engine::nobody("nobody is there to confirm it"));
+        Talk { owner: self.owner.to_owned(), conversation, confirm }
     }
 }
 
@@ -202,6 +235,19 @@ pub async fn run_text(run: Run<'_>, transcript: Transcript, name: &str) -> Resul
     }
     let source = SourceInfo { name: name.to_owned(), ..SourceInfo::default() };
     Ok(assemble(Parts { source, transcript, cleaned, translated, intent, reply }, notes, started))
+}
+
+/// An answer that waited for a person, to its end. The outcome has only the reply.
+pub async fn run_confirmation(run: Run<'_>, suspended: Suspended, approved: bool) -> Result<Outcome, Error> {
+    let started = Instant::now();
+    let notes = Notes::default();
+    let reply = resume(run, (suspended, approved), &notes).await;
+    if run.cancel.is_cancelled() {
+        return Err(Error::Interrupted);
+    }
+    let source = SourceInfo { name: "confirmation".to_owned(), ..SourceInfo::default() };
+    let transcript = Transcript::default();
+    Ok(assemble(Parts { source, transcript, cleaned: None, translated: None, intent: None, reply }, notes, started))
 }
 
 /// Text that is there already in pieces that are written, shown and kept one by one, as utterances are: an hour of

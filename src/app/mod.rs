@@ -1,5 +1,6 @@
 //! Front ends: each builds a plan, calls the pipeline and delivers the outcome.
 
+mod agent;
 pub mod batch;
 mod bench;
 mod config;
@@ -18,6 +19,7 @@ mod sqlite;
 mod status;
 mod text;
 mod transcribe;
+mod transcripts;
 mod up;
 pub mod wer;
 
@@ -57,6 +59,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             block_on(doctor::run(loaded, args))
         }
         Command::Devices => doctor::devices(),
+        Command::Agent(args) => block_on(agent::run(load(&global, vec![])?, args)),
         Command::Config(args) => config::run(&global, args),
         Command::Bench(args) => block_on(bench::run(load(&global, vec![])?, global, args)),
         Command::Eval(args) => block_on(eval::run(load(&global, eval::overrides(&args))?, global, args)),

@@ -2,6 +2,7 @@
 
 use super::progress::Progress;
 use super::{Override, interrupt};
+use crate::agent::Confirm;
 use crate::audio::Channels;
 use crate::cli::{ChannelArgs, OutputArgs, PlanArgs};
 use crate::config::Config;
@@ -21,6 +22,8 @@ pub(super) struct Session {
     pub plan: Plan,
     pub progress: Progress,
     pub cancel: CancellationToken,
+    /// Who decides about calls of tools.
+    pub confirm: Confirm,
 }
 
 impl Session {
@@ -45,7 +48,8 @@ impl Session {
             engine = Engine::start(start) => engine?,
             () = cancel.cancelled() => return Err(Error::Interrupted),
         };
-        Ok(Session { engine, plan, progress, cancel })
+        engine.set_transcripts(super::transcripts::of(engine.config()));
+        Ok(Session { engine, plan, progress, cancel, confirm: super::agent::at_terminal() })
     }
 }
 

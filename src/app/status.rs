@@ -116,6 +116,10 @@ async fn reports(http: &reqwest::Client, config: &Config) -> Vec<Report> {
         let Some(front) = up::front(tier) else { continue };
         let (report, pid) = of_front(http, tier, &front, &servers).await;
         told.extend(pid);
+        // A server that it is just starting is not yet its, and nobody else's.
+        if pid.is_none() && report.state != "asleep" {
+            told.extend(servers.iter().filter(|server| server.name == tier.name()).map(|server| server.process.pid));
+        }
         reports.push(report);
     }
     for server in servers.iter().filter(|server| !told.contains(&server.process.pid)) {
@@ -150,7 +154,7 @@ async fn of_front(http: &reqwest::Client, tier: Tier, front: &Front, servers: &[
     report.since = number("since");
     report.restarts = number("restarts").and_then(|number| u32::try_from(number).ok());
     report.model = about["model"].as_str().map(ToOwned::to_owned);
-    report.last_exit = serde_json::from_value(about["last_exit"].clone()).ok();
+    report.last_exit = serde_json::from_value::<ExitReason>(about["last_exit"].clone()).ok().map(ExitReason::whole);
     report.front = about.get("front").cloned();
     let pid = number("pid").and_then(|pid| u32::try_from(pid).ok());
     // Asked directly: a question through the front would count as a request and wake it up.

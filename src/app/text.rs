@@ -96,7 +96,11 @@ async fn next_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>)
 async fn one(session: &Session, text: &str, name: &str) -> Result<Outcome, Error> {
     session.progress.begin(name);
     let observer = |event: pipeline::Event<'_>| session.progress.event(&event);
-    let run = Run::new(&session.engine, &session.plan, &observer, &session.cancel);
+    let run = Run {
+        owner: "cli",
+        confirm: Some(&session.confirm),
+        ..Run::new(&session.engine, &session.plan, &observer, &session.cancel)
+    };
     let outcome = pipeline::run_text(run, transcript(text, session.plan.language), name).await?;
     for warning in &outcome.warnings {
         session.progress.line(&format!("{name}: warning: {}", warning.message));

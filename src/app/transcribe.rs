@@ -86,7 +86,11 @@ async fn one(session: &Session, file: &Path) -> Result<Outcome, Error> {
     let name = file.display().to_string();
     session.progress.begin(&name);
     let observer = |event: pipeline::Event<'_>| session.progress.event(&event);
-    let run = Run::new(&session.engine, &session.plan, &observer, &session.cancel);
+    let run = Run {
+        owner: "cli",
+        confirm: Some(&session.confirm),
+        ..Run::new(&session.engine, &session.plan, &observer, &session.cancel)
+    };
     let outcome = pipeline::run_audio(run, input, &name).await;
     session.progress.end();
     if let Ok(outcome) = &outcome {

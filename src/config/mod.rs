@@ -1,6 +1,7 @@
 //! Configuration: profile, files, environment and flags become one validated `Config`. Nothing below `app` reads the
 //! environment or flags again.
 
+mod agent;
 mod dictate;
 mod feedback;
 mod foreign;
@@ -13,6 +14,7 @@ mod shortcut;
 mod up;
 mod validate;
 
+pub use agent::{AgentConfig, McpConfig};
 pub use dictate::{Answer, ApplicationConfig, BindingConfig, DictateConfig, HistoryConfig, PlanKind};
 pub use feedback::{FeedbackConfig, OverlayPlace};
 pub use head_start::HeadStartConfig;
@@ -113,8 +115,8 @@ pub struct Config {
     pub translation: TranslationConfig,
     /// Intent and routes.
     pub intent: IntentConfig,
-    /// Answers of the heavy model.
-    pub agent: AnswerConfig,
+    /// Answers of the heavy model, and its tools.
+    pub agent: AgentConfig,
     /// Answers of the light model to quick questions.
     pub quick: AnswerConfig,
     /// Reading ahead for the heavy model.
@@ -304,7 +306,7 @@ impl TranslationConfig {
     }
 }
 
-/// `[agent]` and `[quick]`
+/// `[quick]`, and what `[agent]` has in common with it
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnswerConfig {

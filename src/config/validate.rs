@@ -56,6 +56,14 @@ fn numbers(config: &Config) -> Option<(&'static str, String)> {
         ("agent.max_tokens", f64::from(config.agent.max_tokens), 1.0, 1e6),
         ("agent.timeout_seconds", config.agent.timeout_seconds, 0.1, 1e5),
         ("agent.temperature", f64::from(config.agent.temperature), 0.0, 2.0),
+        ("agent.max_steps", f64::from(config.agent.max_steps), 1.0, 100.0),
+        ("agent.max_calls", f64::from(config.agent.max_calls), 1.0, 32.0),
+        ("agent.max_total_tokens", f64::from(config.agent.max_total_tokens), 100.0, 1e8),
+        ("agent.max_result_chars", f64::from(config.agent.max_result_chars), 100.0, 1e6),
+        ("agent.call_timeout_seconds", config.agent.call_timeout_seconds, 0.1, 1e4),
+        ("agent.confirm_seconds", config.agent.confirm_seconds, 1.0, 86_400.0),
+        ("agent.memory_turns", f64::from(config.agent.memory_turns), 0.0, 1000.0),
+        ("agent.memory_minutes", config.agent.memory_minutes, 0.0, 1e5),
         ("quick.max_tokens", f64::from(config.quick.max_tokens), 1.0, 1e6),
         ("quick.timeout_seconds", config.quick.timeout_seconds, 0.1, 1e5),
         ("quick.temperature", f64::from(config.quick.temperature), 0.0, 2.0),
@@ -96,6 +104,9 @@ fn texts(config: &Config) -> Option<(&'static str, String)> {
                 format!("a {name} server that bestbox does not manage needs a URL such as http://127.0.0.1:8081");
             return Some((key, reason));
         }
+    }
+    if let Some(problem) = config.agent.problem() {
+        return Some(problem);
     }
     if let Some(problem) = config.dictate.problem() {
         return Some(problem);

@@ -78,6 +78,9 @@ pub fn full() -> Outcome {
         model: "a-model".into(),
         finish: Finish::Stop,
         tokens: Some(3),
+        spoken: None,
+        tools: Vec::new(),
+        pending: None,
     });
     outcome.warnings = vec![Warning::new(WarningCode::LowConfidence, "the last sentence was hard to hear")];
     outcome.timings = Timings {

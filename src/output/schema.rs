@@ -83,6 +83,8 @@ fn every_value_of_every_closed_set_is_documented() {
         IntentUndecided,
         ReplyUnavailable,
         ReplyTruncated,
+        ToolsUnavailable,
+        ToolDenied,
         NoSpeech,
         LowConfidence,
         AudioTruncated,
@@ -91,6 +93,7 @@ fn every_value_of_every_closed_set_is_documented() {
     let known = |code: WarningCode| match code {
         CleanupUnavailable | CleanupRejected | RewriteRejected | TranslationUnavailable | TranslationRejected => true,
         IntentUnavailable | IntentUndecided | ReplyUnavailable | ReplyTruncated => true,
+        ToolsUnavailable | ToolDenied => true,
         NoSpeech | LowConfidence | AudioTruncated | Interrupted => true,
     };
     assert!(codes.into_iter().all(known));

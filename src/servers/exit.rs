@@ -122,6 +122,11 @@ impl Exit {
 }
 
 impl ExitReason {
+    /// With the advice, which is not read but follows from the class.
+    pub fn whole(self) -> Self {
+        ExitReason { advice: self.kind.advice(), ..self }
+    }
+
     /// It is there and does not answer.
     pub fn hung(how: impl Into<String>) -> Self {
         ExitReason { kind: ExitKind::Hung, how: how.into(), advice: ExitKind::Hung.advice() }

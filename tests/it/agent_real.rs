@@ -1,6 +1,9 @@
 //! Answers of a real (small) model: streamed, limited, cancelled.
 
 use crate::support::llama::{KEY, Llama, SMOL};
+
+/// The heavy model of the embedded profile.
+const QWEN: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf";
 use bestbox::agent::{Agent, AgentError, AgentSettings};
 use bestbox::outcome::{Finish, Tier, WarningCode};
 use bestbox::text::llm::{Client, Endpoint, LlmError, Secret};
@@ -88,4 +91,39 @@ async fn what_was_said_is_the_user_message_and_nothing_else() {
     assert_eq!(sent["messages"][1], json!({"role": "user", "content": said}));
     assert_eq!(sent["messages"].as_array().map(Vec::len), Some(2));
     server.abort();
+}
+
+/// The embedded heavy model with real tools: it computes and tells the time with them, remembers, and its server reads
+/// from turn to turn only what is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_model_uses_tools_and_remembers() {
+    use super::agent_support::{Tools, talks};
+    use bestbox::agent::{Limits, Talk};
+    use bestbox::outcome::ToolEnd;
+    let llama = Llama::start_as(QWEN, "test-model", 4096);
+    let toolbox = Tools { allow: &["calculator", "current_time"], ..Tools::default() }.toolbox();
+    let settings = AgentSettings { max_tokens: 96, timeout: Duration::from_secs(300), ..AgentSettings::heavy() };
+    let agent = Agent::new(client(&llama.base_url), settings.clone()).with_tools(toolbox.clone(), Limits::default());
+    let agent = agent.with_talks(talks());
+    let talk = Talk { owner: "test".into(), conversation: Some("c".into()), ..Talk::default() };
+    let never = CancellationToken::new();
+    for (question, tool, word) in [
+        ("What is 1234 times 5678? Use the calculator.", "calculator", "006652"),
+        ("What time is it in Tokyo right now?", "current_time", "Tokyo"),
+    ] {
+        let answer = agent.converse(question, &talk, &never, &mut |_| ()).await.expect("an answer");
+        let used = answer.reply.tools.iter().any(|call| call.tool == tool && call.end == ToolEnd::Done);
+        assert!(used, "{question}: {:?}", answer.reply);
+        let plain: String = answer.reply.text.chars().filter(|c| c.is_alphanumeric()).collect();
+        assert!(plain.contains(word), "{question}: {:?}", answer.reply);
+        assert!(answer.reply.spoken.is_some());
+    }
+    // From turn to turn the server reads only what is new.
+    let chat = Agent::new(client(&llama.base_url), AgentSettings { max_tokens: 8, ..settings }).with_talks(talks());
+    let mut cached = Vec::new();
+    for question in ["Name a colour.", "Name another one.", "And a third."] {
+        let answer = chat.converse(question, &talk, &never, &mut |_| ()).await.expect("an answer");
+        cached.push(answer.cached_tokens.unwrap_or(0));
+    }
+    assert!(cached[0] < cached[1] && cached[1] < cached[2] && cached[1] > 100, "{cached:?}");
 }

@@ -10,7 +10,7 @@ fn all_set_ups_are_measured_on_utterances_that_no_prompt_holds() {
         .lines()
         .take(6)
         .fold(String::new(), |text, line| text + line + "\n");
-    let small = ["--repeat", "1", "--utterances", "3", "--json-sample", "3", "--answer-tokens", "8"];
+    let small = ["--repeat", "1", "--utterances", "1", "--json-sample", "2", "--answer-tokens", "4"];
     let cli =
         bestbox(["--profile", "tiny", "bench", "tiers", "--json", "--held-out", "held.jsonl", "--html", "r.html"])
             .file("held.jsonl", &held);
@@ -31,7 +31,7 @@ fn all_set_ups_are_measured_on_utterances_that_no_prompt_holds() {
         assert!(row["end_ms"].as_f64() >= row["route_ms"].as_f64(), "{row}");
     }
     let accuracy = &tiers["accuracy"];
-    assert_eq!((accuracy["held_out"].as_u64(), accuracy["routers"][0]["of"].as_u64()), (Some(6), Some(3)));
+    assert_eq!((accuracy["held_out"].as_u64(), accuracy["routers"][0]["of"].as_u64()), (Some(6), Some(2)));
     assert_eq!(tiers["aims"].as_array().map(Vec::len), Some(4));
     assert_eq!(tiers["aims"][3]["met"], false, "six utterances are not enough: {tiers}");
     assert!(page.expect("the page").matches("<svg").count() >= 3);

@@ -62,8 +62,14 @@ async fn extras_go_only_to_servers_that_know_them() {
             assert_eq!(first.body["model"], "fake-model");
         }
         let can = client.capabilities().await.expect("known");
-        let llama =
-            Capabilities { grammar: true, native: true, slots: 2, context: Some(2048), model: Some("fake".to_owned()) };
+        let llama = Capabilities {
+            grammar: true,
+            native: true,
+            slots: 2,
+            context: Some(2048),
+            tools: None,
+            model: Some("fake".to_owned()),
+        };
         let openai = Capabilities { model: Some("fake-model".to_owned()), ..Capabilities::default() };
         assert_eq!(can, if kind == Kind::Llama { llama } else { openai });
     }

@@ -1,6 +1,11 @@
 //! Integration tests: one binary.
 
+mod agent_hostile;
+mod agent_loop;
+mod agent_mcp;
 mod agent_real;
+mod agent_serve;
+mod agent_support;
 mod audio_corrupt;
 mod audio_formats;
 mod audio_inputs;

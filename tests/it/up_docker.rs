@@ -49,7 +49,7 @@ fn a_container_is_started_served_replaced_after_a_crash_and_stopped() {
         ":/models:ro",
         "--device /dev/kfd --device /dev/dri --group-add video -e HSA_OVERRIDE_GFX_VERSION=11.0.0",
         "-e LLAMA_API_KEY ",
-        "bestbox-llama:rocm -m /models/SmolLM2-135M-Instruct.Q4_1.gguf --host 0.0.0.0 --port 8080 -c 3072 -np 3",
+        "bestbox-llama:rocm -m /models/SmolLM2-135M-Instruct.Q4_1.gguf --host 0.0.0.0 --port 8080 -c 6144 -np 3",
     ] {
         assert!(run.contains(part), "{part} in {run}");
     }

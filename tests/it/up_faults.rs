@@ -118,7 +118,7 @@ fn ends_are_classified_from_what_a_real_server_says() {
 
 #[test]
 fn both_down_at_the_start_texts_are_cleaned_by_rules_until_they_are_back() {
-    let place = place().set("up.breaker_failures=1").set("up.breaker_pause_seconds=2").set("heavy.context=1024");
+    let place = place().set("up.breaker_failures=1").set("up.breaker_pause_seconds=1").set("heavy.context=1024");
     let flag = place.path().join("broken");
     std::fs::write(&flag, "").expect("written");
     let program = wrapped(&place, &format!("[ -e {} ] && exit 1", flag.display()));

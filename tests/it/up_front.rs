@@ -39,9 +39,6 @@ fn both_come_up_in_order_are_seen_shared_and_end_together() {
     assert!(err.contains("another `bestbox up`") && err.contains("light") && err.contains("--reload"), "{err}");
 
     // Other bestbox use its servers instead of starting their own.
-    let (code, out, err) =
-        place.run(&["text", "--lines", "--route", "text", "--set", "cleanup.written_text=model", "/dev/null"]);
-    assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
     let before = up.health(place.light).1["bestbox"]["front"]["requests"].as_u64();
     std::fs::write(place.path().join("said.txt"), "so we meet at the harbour tomorrow and then we take the boat\n")
         .expect("written");
@@ -147,31 +144,22 @@ fn streams_come_through_as_they_are_made_and_hanging_up_stops_the_work() {
         assert!(first < last / 2, "the first comes long before the last: {first:?} {last:?}");
 
         // Hanging up in the middle frees the slot.
-        let mut answer = ask(900).await.expect("an answer");
+        let mut answer = ask(1800).await.expect("an answer");
         answer.chunk().await.expect("a piece");
         drop(answer);
     });
     let begun = Instant::now();
     while place.status("light")["slots_busy"] != 0 {
-        assert!(begun.elapsed() < Duration::from_secs(15), "{}", place.status("light"));
+        assert!(begun.elapsed() < Duration::from_secs(8), "{}", place.status("light"));
     }
 
     // A server that ends in the middle of a stream: an error at its end, not half an answer that looks whole.
     let text = block(async {
-        let mut answer = ask(900).await.expect("an answer");
+        let mut answer = ask(1800).await.expect("an answer");
         let mut text = String::from_utf8_lossy(&answer.chunk().await.expect("a piece").expect("a piece")).into_owned();
-        kill_9(
-            tokio::task::spawn_blocking({
-                let (_, health) = (
-                    0,
-                    http().get(format!("http://127.0.0.1:{}/health", place.light)).send().await.expect("an answer"),
-                );
-                let health: Value = health.json().await.expect("JSON");
-                move || u32::try_from(health["bestbox"]["pid"].as_u64().expect("a pid")).expect("a pid")
-            })
-            .await
-            .expect("a pid"),
-        );
+        let health = http().get(format!("http://127.0.0.1:{}/health", place.light)).send().await.expect("an answer");
+        let health: Value = health.json().await.expect("JSON");
+        kill_9(health["bestbox"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid"));
         while let Ok(Some(piece)) = answer.chunk().await {
             text.push_str(&String::from_utf8_lossy(&piece));
         }

@@ -80,7 +80,7 @@ fn the_plan_is_shown_and_what_does_not_fit_is_refused_with_what_would() {
     let place = place();
     let (code, out, err) = place.run(&["up", "--dry-run"]);
     assert_eq!(code, Some(0), "{err}");
-    for part in ["tier", "KV cache", "light", "heavy", "SmolLM2-135M-Instruct", "3 x 1024", "native", "fits", "free of"]
+    for part in ["tier", "KV cache", "light", "heavy", "SmolLM2-135M-Instruct", "3 x 2048", "native", "fits", "free of"]
     {
         assert!(out.contains(part), "{part} in {out}");
     }

@@ -157,7 +157,7 @@ fn text_settings(plan: &Plan, config: &Config) -> Result<Value, Error> {
         "route": plan.route,
         "routes": routes,
         "default": decides.then_some(&config.intent.default),
-        "answers": answers.then_some([&config.agent, &config.quick]),
+        "answers": answers.then_some([&config.agent.answer(), &config.quick]),
         "light": light.then(|| model(Tier::Light)),
         "heavy": heavy.then(|| model(Tier::Heavy)),
     });

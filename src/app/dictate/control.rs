@@ -109,6 +109,18 @@ pub enum Event {
         /// The answer.
         text: String,
     },
+    /// An answer waits for a person's word about a call of a tool: `confirm`, `deny`, or a plain yes or no as the next
+    /// take.
+    Confirm {
+        /// The take.
+        take: TakeId,
+        /// Name of the tool.
+        tool: String,
+        /// Its arguments, whole.
+        arguments: serde_json::Value,
+        /// Until when, seconds since 1970.
+        expires: f64,
+    },
     /// A text has reached its destination.
     Delivered {
         /// The take.

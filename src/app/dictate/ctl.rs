@@ -36,6 +36,8 @@ pub(super) fn run(args: CtlArgs) -> Result<(), Error> {
         CtlCommand::Cancel => Command::Cancel,
         CtlCommand::Recover => Command::Recover,
         CtlCommand::Again => Command::Again,
+        CtlCommand::Confirm => Command::Confirm,
+        CtlCommand::Deny => Command::Deny,
         CtlCommand::Private { switch } => Command::Private { on: switch == "on" },
         CtlCommand::Quit => Command::Quit,
     };
@@ -182,6 +184,7 @@ fn in_words(event: &Event) -> Option<String> {
         Event::Final { text, seconds, ms, .. } => format!("text ({seconds:.1} s, {ms:.0} ms): {text}"),
         Event::Cleaned { text, .. } => format!("cleaned: {text}"),
         Event::Reply { text, .. } => format!("answer: {text}"),
+        Event::Confirm { tool, arguments, .. } => format!("allow {tool} with {arguments}? bestbox ctl confirm | deny"),
         Event::Delivered { how, .. } => format!("delivered: {how}"),
         Event::Cancelled { recoverable: true, .. } => "cancelled; bestbox ctl recover makes text of it".into(),
         Event::Cancelled { recoverable: false, .. } => "cancelled".into(),

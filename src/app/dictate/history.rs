@@ -114,6 +114,12 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// When it was said, for people.
+    pub fn said_at(&self) -> String {
+        let at = jiff::Timestamp::from_millisecond(self.started).unwrap_or_default();
+        at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%A, %Y-%m-%d %H:%M").to_string()
+    }
+
     /// A take that begins now.
     pub fn begun(binding: &str, application: &str) -> Self {
         Kept {
@@ -196,6 +202,21 @@ impl History {
             .map_err(|error| failed(error.to_string()))?;
         sqlx::raw_sql(SCHEMA).execute(&pool).await.map_err(|error| failed(error.to_string()))?;
         Ok(History { folder: folder.to_owned(), pool })
+    }
+
+    /// The same to read only; none where there is none.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub async fn open_to_read(folder: &Path) -> Result<Option<Self>, HistoryError> {
+        let file = folder.join("history.db");
+        if !file.exists() {
+            return Ok(None);
+        }
+        let options = SqliteConnectOptions::new().filename(&file).read_only(true).busy_timeout(Duration::from_secs(5));
+        let pool = crate::app::sqlite::pool(1, Duration::from_secs(5)).connect_with(options).await;
+        let failed = |error: sqlx::Error| HistoryError::Open { path: file.clone(), why: error.to_string() };
+        Ok(Some(History { folder: folder.to_owned(), pool: pool.map_err(failed)? }))
     }
 
     /// Where the audio of a take is, or would be.

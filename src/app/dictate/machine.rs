@@ -55,6 +55,10 @@ pub enum Command {
         /// Whether nothing is kept.
         on: bool,
     },
+    /// The call of a tool that the last answer waits for is made.
+    Confirm,
+    /// It is not made.
+    Deny,
     /// Ends the program.
     Quit,
 }
@@ -272,7 +276,8 @@ impl Machine {
             Command::Cancel => Ok(self.cancel()),
             Command::Press { binding } => self.index(binding.as_deref()).map(|binding| self.press(binding, now)),
             Command::Release { binding } => self.index(binding.as_deref()).map(|binding| self.release(binding, now)),
-            Command::Again | Command::Recover | Command::Private { .. } | Command::Quit => Ok(Vec::new()),
+            Command::Again | Command::Recover | Command::Private { .. } => Ok(Vec::new()),
+            Command::Confirm | Command::Deny | Command::Quit => Ok(Vec::new()),
         };
         actions.extend(result.unwrap_or_else(|refusal| vec![Action::Refuse(refusal)]));
         actions

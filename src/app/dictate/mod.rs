@@ -35,9 +35,11 @@ pub(in crate::app) use run::{Dictation, Opening};
 
 use super::session::{self, Overrides};
 use super::{Override, block_on, load};
+use crate::agent::tools::Found;
 use crate::cli::{CtlArgs, DictateArgs, Global, HistoryArgs, HistoryCommand};
-use crate::config::{DictateConfig, Loaded};
+use crate::config::{Config, DictateConfig, Loaded};
 use crate::error::Error;
+use std::path::{Path, PathBuf};
 use toml::Value;
 
 /// Begins the name of a microphone that is a source of PulseAudio.
@@ -69,6 +71,22 @@ pub(super) fn set_sound_environment(config: &DictateConfig) {
         // SAFETY: no other thread runs yet: `main` has not started the runtime.
         unsafe { std::env::set_var(name, value) };
     }
+}
+
+/// Where the history is.
+pub(super) fn data_dir(config: &Config) -> PathBuf {
+    run::data_dir(config)
+}
+
+/// What was dictated with all of `words` (lower case) in it, newest first. Makes nothing where there is no history.
+///
+/// # Errors
+/// One sentence.
+pub(super) async fn search_history(folder: &Path, words: &[String], limit: usize) -> Result<Vec<Found>, String> {
+    let history = history::History::open_to_read(folder).await.map_err(|error| error.to_string())?;
+    let Some(history) = history else { return Ok(Vec::new()) };
+    let takes = history.search(words, limit).await.map_err(|error| error.to_string())?;
+    Ok(takes.into_iter().map(|take| Found { place: take.said_at(), text: take.best().to_owned() }).collect())
 }
 
 /// `bestbox ctl`.

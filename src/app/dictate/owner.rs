@@ -1,16 +1,19 @@
 //! The one task that owns dictation: the machine, the microphone, the takes, and what everybody is told.
 
 use super::control::{Control, Event, Order};
+use super::ear::Ready;
 use super::history::{Kept, Stage};
 use super::machine::{Action, Command, Discarded, Machine, TakeId, Times};
 use super::plans::{self, Application};
 use super::record::{Found, Recording};
-use super::take::{Audio, Input, Last, Report, Shared, Take};
+use super::take::{Audio, Input, Last, OWNER, Report, Shared, Take};
 use super::window::{self, Window};
+use crate::agent::Confirm;
 use crate::audio::SPEECH_RATE;
 use crate::audio::capture::{Microphone, Sound, Source};
-use crate::config::{BindingConfig, DictateConfig};
-use crate::outcome::Plan;
+use crate::config::{Answer, BindingConfig, DictateConfig};
+use crate::outcome::{PendingCall, Plan};
+use crate::pipeline::{self, Run};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,13 +65,67 @@ pub(super) struct Owner {
     processing: BTreeSet<TakeId>,
     last: watch::Sender<Last>,
     private: bool,
+    /// The call that the last answer waits for.
+    pending: Option<(TakeId, PendingCall)>,
     /// Takes recovered are numbered from far above.
     recovered: TakeId,
     end: CancellationToken,
 }
 
-/// The conversation of dictation: there is one.
-const CONVERSATION: &str = "dictation";
+struct Decision {
+    take: TakeId,
+    token: String,
+    approved: bool,
+    plan: Plan,
+    cancel: CancellationToken,
+}
+
+/// The rest of an answer that waited.
+async fn decided(decision: Decision, ready: Arc<Ready>, shared: Arc<Shared>) {
+    let Decision { take, token, approved, plan, cancel } = decision;
+    // The owner goes last.
+    let tell = |event| drop(shared.reports.send(Report::Event(event)));
+    match ready.engine.waiting(&token, OWNER) {
+        Err(error) => tell(Event::Warning { message: error.to_string() }),
+        Ok(suspended) => {
+            let observer = |event: pipeline::Event<'_>| match event {
+                pipeline::Event::ReplyDelta(delta) => tell(Event::ReplyDelta { take, delta: delta.to_owned() }),
+                pipeline::Event::Pending(call) => drop(shared.reports.send(Report::Pending(take, call.clone()))),
+                _ => {}
+            };
+            let (owner, confirm) = (OWNER, Some(&Confirm::Later));
+            let run = Run { owner, confirm, ..Run::new(&ready.engine, &plan, &observer, &cancel) };
+            match pipeline::run_confirmation(run, suspended, approved).await {
+                Ok(outcome) => {
+                    for warning in outcome.warnings {
+                        tell(Event::Warning { message: warning.message });
+                    }
+                    if let Some(reply) = outcome.reply.filter(|reply| reply.pending.is_none()) {
+                        tell(Event::Reply { take, text: reply.text.clone() });
+                        answered(take, &reply.text, &shared).await;
+                    }
+                }
+                Err(error) => tell(Event::Warning { message: error.to_string() }),
+            }
+        }
+    }
+    let _ = shared.reports.send(Report::Done(take));
+}
+
+/// An answer that comes without a take of its own goes where answers go.
+async fn answered(take: TakeId, text: &str, shared: &Shared) {
+    let to = match (shared.config.answer, plans::Destination::parse(&shared.config.output)) {
+        (Answer::Notify, plans::Destination::Insert) => return,
+        (Answer::Clipboard, plans::Destination::Insert) => plans::Destination::Clipboard,
+        (_, to) => to,
+    };
+    let window = window::focus().await;
+    let event = match super::deliver::deliver(text, &to, window.as_ref(), &shared.settings).await {
+        Ok(delivered) => Event::Delivered { take, how: delivered.how },
+        Err(error) => Event::Error { take: Some(take), message: error.to_string() },
+    };
+    let _ = shared.reports.send(Report::Event(event));
+}
 
 /// The take that is recorded.
 struct Current {
@@ -107,6 +164,7 @@ impl Owner {
             processing: BTreeSet::new(),
             last,
             private,
+            pending: None,
             recovered: 1 << 32,
             end,
             shared,
@@ -164,6 +222,8 @@ impl Owner {
     async fn order(&mut self, Order { command, at, reply }: Order) {
         match command {
             Command::Again => self.again(),
+            Command::Confirm => self.decide(true),
+            Command::Deny => self.decide(false),
             Command::Recover => self.recover().await,
             Command::Private { on } => {
                 self.private = on;
@@ -244,9 +304,9 @@ impl Owner {
             .as_ref()
             .map(|window| Application { class: window.application.clone(), title: window.title.clone() });
         let mut plan = plans::plan(&self.base, &self.shared.config, &binding, application.as_ref());
-        // In private mode every utterance stands alone.
-        plan.plan.conversation = (!self.private).then(|| CONVERSATION.to_owned());
         plan.plan.private = self.private;
+        // In private mode every utterance stands alone.
+        plan.plan.conversation = plan.plan.conversation.filter(|_| !self.private);
         let class = application.map(|application| application.class).unwrap_or_default();
         let (after, delivered) = oneshot::channel();
         let cancel = CancellationToken::new();
@@ -361,6 +421,11 @@ impl Owner {
                 }
                 self.tell(event);
             }
+            Report::Pending(take, call) => {
+                let (tool, arguments, expires) = (call.tool.clone(), call.arguments.clone(), call.expires);
+                self.pending = Some((take, call));
+                self.tell(Event::Confirm { take, tool, arguments, expires });
+            }
             Report::Done(take) => {
                 self.running.remove(&take);
                 if self.processing.remove(&take) {
@@ -376,6 +441,21 @@ impl Owner {
                 }
             }
         }
+    }
+
+    /// A person's word about the call that waits.
+    fn decide(&mut self, approved: bool) {
+        let Some((take, call)) = self.pending.take() else {
+            self.tell(Event::Warning { message: "there is no call to confirm or deny".into() });
+            return;
+        };
+        let Some(ready) = self.shared.ready.borrow().clone() else { return };
+        let plan = self.base.clone();
+        let cancel = CancellationToken::new();
+        // Given up as a take is.
+        self.running.insert(take, cancel.clone());
+        let shared = self.shared.clone();
+        tokio::spawn(decided(Decision { take, token: call.token, approved, plan, cancel }, ready, shared));
     }
 
     /// The last text once more.

@@ -73,6 +73,8 @@ pub fn plan(
         force: Some(binding.route.clone()).filter(|route| !route.is_empty()).or(base.force.clone()),
         hint: Some(binding.hint.clone()).filter(|hint| !hint.is_empty()).or(base.hint.clone()),
         translate: None,
+        // There is one conversation: that of the person at the microphone.
+        conversation: Some("dictate".to_owned()),
         ..base.clone()
     };
     let mut output = config.output.as_str();

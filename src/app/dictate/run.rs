@@ -286,6 +286,7 @@ async fn load(
         config,
     };
     let engine = Engine::start(start).await?;
+    engine.set_transcripts(crate::app::transcripts::of(engine.config()));
     let lease = engine.speech()?.lease(None).await?;
     // The first recognition of a process is slower than those after it. Quiet noise: silence is not even looked at.
     let mut random = fastrand::Rng::with_seed(1);

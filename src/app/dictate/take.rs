@@ -10,9 +10,10 @@ use super::phrases::{Next, Phrases};
 use super::plans::{Destination, TakePlan, said};
 use super::record::Recording;
 use super::window::{self, Window};
+use crate::agent::Confirm;
 use crate::config::{Answer, DictateConfig, PlanKind};
 use crate::language::Lang;
-use crate::outcome::{Action, Cue, Outcome, Plan, Route, Style, Track};
+use crate::outcome::{Action, Cue, Outcome, PendingCall, Plan, Route, Style, Track};
 use crate::pipeline::{self, Live, Run, run_live};
 use crate::speech::Segment;
 use crate::speech::vad::VadSettings;
@@ -23,6 +24,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// Whose conversations those of dictation are.
+pub(super) const OWNER: &str = "dictate";
 
 /// What all takes share.
 pub(super) struct Shared {
@@ -59,6 +63,8 @@ pub(super) enum Report {
     Done(TakeId),
     /// What it became.
     Last(Last),
+    /// Its answer waits for a person's word about this call.
+    Pending(TakeId, PendingCall),
 }
 
 /// The last text.
@@ -241,10 +247,14 @@ impl Take {
                         // The owner goes last.
                         let _ = reports.send(Report::Event(event));
                     }
+                    pipeline::Event::Pending(call) => {
+                        let _ = reports.send(Report::Pending(take, call.clone()));
+                    }
                     _ => {}
                 }
             };
-            let run = Run::new(&ready.engine, &plan, &observer, &cancel);
+            let (owner, confirm) = (OWNER, Some(&Confirm::Later));
+            let run = Run { owner, confirm, ..Run::new(&ready.engine, &plan, &observer, &cancel) };
             Some(run_live(run, heard, &name).await)
         }
     }
@@ -322,7 +332,14 @@ impl Take {
                 self.warn(warning.message.clone());
             }
         }
+        let waits =
+            outcome.as_ref().and_then(|outcome| outcome.reply.as_ref()).is_some_and(|reply| reply.pending.is_some());
         match reply {
+            // The question was put when it came up; there is nothing to deliver before its answer.
+            Some(reply) if waits => {
+                last.text.clone_from(&raw);
+                last.reply = reply;
+            }
             Some(reply) => self.answer(&raw, reply, &mut last).await,
             None => self.text(text, &spoken, &mut last).await,
         }

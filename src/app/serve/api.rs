@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use super::state::Service;
-use super::{drain, events, health, jobs, metrics, openai, page, pipeline, realtime, text};
+use super::{agent, drain, events, health, jobs, metrics, openai, page, pipeline, realtime, text};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
@@ -30,6 +30,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .merge(openai::routes())
         .merge(pipeline::routes())
         .merge(text::routes())
+        .merge(agent::routes())
         .merge(jobs::routes())
         .merge(realtime::routes())
         .merge(health::routes())

@@ -3,12 +3,15 @@
 use super::error::{ApiError, ErrorDetail};
 use super::sse::Sent;
 use crate::language::Lang;
-use crate::outcome::{Cue, Intent, Outcome, Warning};
+use crate::outcome::{Cue, Intent, Outcome, PendingCall, ToolEnd, Warning};
 use crate::pipeline::Event;
 use crate::speech::Segment;
 use axum::response::sse;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// Characters of a tool's result in its event.
+const SHOWN: usize = 1000;
 
 /// An event of a run. The last one is `done` or `error`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,6 +41,19 @@ pub(super) enum RunEvent {
     /// A piece of the answer.
     #[serde(rename = "reply.delta")]
     ReplyDelta { delta: String },
+    /// A tool is called.
+    #[serde(rename = "tool_call")]
+    ToolCall {
+        tool: String,
+        #[schema(value_type = Object)]
+        arguments: serde_json::Value,
+    },
+    /// What came of a call (its beginning), or why it was not made.
+    #[serde(rename = "tool_result")]
+    ToolResult { tool: String, end: ToolEnd, text: String },
+    /// A call waits for `POST /v1/agent/confirm`; the answer ends here for now.
+    #[serde(rename = "pending")]
+    Pending(PendingCall),
     /// Something did not work; the best text so far is delivered all the same.
     #[serde(rename = "warning")]
     Warning(Warning),
@@ -61,6 +77,9 @@ impl RunEvent {
             RunEvent::Translated { .. } => "translated",
             RunEvent::Intent(_) => "intent",
             RunEvent::ReplyDelta { .. } => "reply.delta",
+            RunEvent::ToolCall { .. } => "tool_call",
+            RunEvent::ToolResult { .. } => "tool_result",
+            RunEvent::Pending(_) => "pending",
             RunEvent::Warning(_) => "warning",
             RunEvent::Done { .. } => "done",
             RunEvent::Error { .. } => "error",
@@ -84,6 +103,14 @@ impl From<Event<'_>> for RunEvent {
             Event::Translated(cues) => RunEvent::Translated { cues: cues.to_vec() },
             Event::Intent(intent) => RunEvent::Intent(intent.clone()),
             Event::ReplyDelta(delta) => RunEvent::ReplyDelta { delta: delta.to_owned() },
+            Event::ToolCall { tool, arguments } => {
+                RunEvent::ToolCall { tool: tool.to_owned(), arguments: arguments.clone() }
+            }
+            Event::ToolResult { tool, end, text } => {
+                let text = text.chars().take(SHOWN).collect();
+                RunEvent::ToolResult { tool: tool.to_owned(), end, text }
+            }
+            Event::Pending(call) => RunEvent::Pending(call.clone()),
             Event::Warning(warning) => RunEvent::Warning(warning.clone()),
         }
     }
@@ -113,6 +140,8 @@ mod tests {
             RunEvent::Cleaned { cues: Vec::new() },
             RunEvent::Translated { cues: Vec::new() },
             RunEvent::ReplyDelta { delta: "a".into() },
+            RunEvent::ToolCall { tool: "t".into(), arguments: serde_json::json!({}) },
+            RunEvent::ToolResult { tool: "t".into(), end: ToolEnd::Done, text: "x".into() },
             RunEvent::Warning(Warning::new(WarningCode::NoSpeech, "none")),
             RunEvent::from(Err(ApiError::bad_field("file", "no audio"))),
         ];

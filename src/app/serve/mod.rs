@@ -8,6 +8,7 @@
 //! it its place, its files and its work (see `Work`).
 
 mod admission;
+mod agent;
 mod api;
 mod body;
 mod drain;
@@ -37,7 +38,7 @@ use super::progress::Progress;
 use super::session::{Overrides, program};
 use crate::audio::Channels;
 use crate::cli::{Global, ServeArgs};
-use crate::config::Loaded;
+use crate::config::{Config, Loaded};
 use crate::engine::{Engine, Need, Needs, Start, Upkeep};
 use crate::error::Error;
 use axum::middleware::from_fn_with_state;
@@ -53,6 +54,12 @@ pub(super) fn overrides(args: &ServeArgs) -> Vec<Override> {
     set.value("serve.insecure", "--insecure", args.insecure.then_some(Value::Boolean(true)));
     set.text("speech.model", "--model", args.model.clone());
     set.0
+}
+
+/// Whether others than this machine may come in.
+fn listening_to_others(config: &Config) -> bool {
+    let address: Result<std::net::IpAddr, _> = config.serve.host.parse();
+    !(config.serve.host == "localhost" || address.is_ok_and(|address| address.is_loopback()))
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -86,7 +93,12 @@ pub(super) async fn run(loaded: Loaded, global: Global) -> Result<(), Error> {
     // It answers while it loads, so that whoever watches it sees what it is doing.
     let loaded = stop.run_until_cancelled(Engine::start(start)).await;
     if let Some(engine) = loaded {
-        service.loaded(engine?);
+        let engine = engine?;
+        // With keys others use the service: what its owner said is not theirs to search.
+        if engine.config().serve.keys.is_empty() && !listening_to_others(engine.config()) {
+            engine.set_transcripts(super::transcripts::of(engine.config()));
+        }
+        service.loaded(engine);
         service.jobs.start(&service);
         progress.line("bestbox is ready");
     }

@@ -5,6 +5,7 @@ use super::edge::Client;
 use super::events::RunEvent;
 use super::state::Service;
 use super::upload::Audio;
+use crate::agent::{Confirm, Suspended};
 use crate::error::Error;
 use crate::outcome::{Outcome, Plan};
 use crate::pipeline::{self, Event, Run};
@@ -17,7 +18,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// What is worked on.
 pub(super) enum Source {
     Audio(Audio),
-    Text { text: Transcript, name: String },
+    Text {
+        text: Transcript,
+        name: String,
+    },
+    /// An answer that waited for a person's word, and the word.
+    Confirmed {
+        suspended: Box<Suspended>,
+        approved: bool,
+    },
 }
 
 /// A run under way. Dropping it cancels the run: a recogniser is free within one pass of the encoder.
@@ -40,7 +49,12 @@ impl Work {
                 // A client that has gone wants no events; its run is being cancelled.
                 let _ = events_in.send(RunEvent::from(event));
             };
-            let run = Run { caller: client.caller, ..Run::new(service.engine()?, &plan, &observer, &cancel) };
+            let run = Run {
+                caller: client.caller,
+                owner: &name,
+                confirm: Some(&Confirm::Later),
+                ..Run::new(service.engine()?, &plan, &observer, &cancel)
+            };
             let result = match source {
                 Source::Audio(audio) => {
                     let work = pipeline::run_audio(run, audio.input(), &audio.name);
@@ -53,6 +67,11 @@ impl Work {
                             Err(drain::keep(&service, Unfinished { client, plan: plan.clone(), audio }).await)
                         }
                     }
+                }
+                Source::Confirmed { suspended, approved } => {
+                    let work = pipeline::run_confirmation(run, *suspended, approved);
+                    let done = service.ending.over.run_until_cancelled(work).await;
+                    done.unwrap_or(Err(Error::Interrupted))
                 }
                 Source::Text { text, name } => {
                     let work = pipeline::run_text(run, text, &name);

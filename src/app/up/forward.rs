@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header, request};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Largest body of a request.
@@ -20,8 +20,12 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// An answer of a known length up to this is read to its end before it is passed on, so that it can be asked for anew
 /// until then.
 const WHOLE: u64 = 8 << 20;
-/// A request that was in work on so many servers when they ended probably is why.
+/// A request that was in work on so many servers when they failed probably is why. Servers that were killed from outside do
+/// not count: those are nobody's fault, and the request's patience is bound enough.
 const MAX_DEATHS: u32 = 5;
+/// Requests that were cut off so often go one at a time, so that a slow machine finishes at least that one before its
+/// server ends again.
+const ALONE_AFTER: u32 = 2;
 /// Between a failure and the next try; its owner notices the end of a server in this time.
 const PAUSE: Duration = Duration::from_millis(60);
 
@@ -68,12 +72,30 @@ pub(super) async fn forward(front: &Front, request: Request) -> Response {
         }
     };
     let mut patience = front.limits.patience;
-    let mut deaths = 0;
+    let (mut cuts, mut deaths) = (0, 0);
+    // On which server it was cut off.
+    let mut cut_on = None;
     loop {
+        // Held until an answer has begun.
+        let began = Instant::now();
+        let _alone = match cuts >= ALONE_AFTER {
+            true => tokio::time::timeout(patience, front.lane.acquire()).await.ok(),
+            false => None,
+        };
+        patience = patience.saturating_sub(began.elapsed());
         let lease = match tier.lease(&mut patience, front.limits.held).await {
             Ok(lease) => lease,
             Err(refusal) => return refusal.response(tier),
         };
+        if let Some(pid) = cut_on.take()
+            && (lease.0.pid == pid || !tier.was_killed())
+        {
+            deaths += 1;
+            if deaths >= MAX_DEATHS {
+                let sentence = format!("{deaths} {} model servers failed while they worked on this", tier.name);
+                return error(StatusCode::BAD_GATEWAY, "server_ended", &sentence, None);
+            }
+        }
         match attempt(front, &parts, &body, &lease).await {
             Ok((response, first)) => {
                 lease.served();
@@ -81,13 +103,12 @@ pub(super) async fn forward(front: &Front, request: Request) -> Response {
                 return pass(response, first, held);
             }
             Err(broken) => {
-                drop(lease);
                 tier.trouble.notify_one();
-                deaths += u32::from(matches!(broken, Broken::Cut));
-                if deaths >= MAX_DEATHS {
-                    let sentence = format!("{deaths} {} model servers ended while they worked on this", tier.name);
-                    return error(StatusCode::BAD_GATEWAY, "server_ended", &sentence, None);
+                if matches!(broken, Broken::Cut) {
+                    cuts += 1;
+                    cut_on = Some(lease.0.pid);
                 }
+                drop(lease);
                 if patience.is_zero() {
                     return Refusal::TooLong(front.limits.patience).response(tier);
                 }

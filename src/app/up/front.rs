@@ -42,6 +42,8 @@ pub(super) struct Front {
     pub key: Option<String>,
     /// One permit a KiB of request under way.
     pub room: Arc<Semaphore>,
+    /// For requests that were cut off again and again.
+    pub lane: Semaphore,
     pub http: reqwest::Client,
 }
 
@@ -94,7 +96,7 @@ impl Front {
             .build()
             .map_err(|error| ServerError::Keeper { name: tier.name.to_owned(), reason: error.to_string() })?;
         let room = Arc::new(Semaphore::new((limits.bytes >> 10).max(1)));
-        Ok(Arc::new(Front { tier, limits, key, room, http }))
+        Ok(Arc::new(Front { tier, limits, key, room, lane: Semaphore::new(1), http }))
     }
 }
 

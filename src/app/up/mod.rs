@@ -22,7 +22,7 @@ mod tier;
 use super::Override;
 use super::session::{Overrides, program};
 use crate::cli::{Global, TierChoice, UpArgs};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, LauncherKind, Loaded};
 use crate::engine;
 use crate::error::Error;
 use crate::models::{Role, Store, cache_dir, gguf};
@@ -187,7 +187,9 @@ async fn make_plan(config: &Config, tiers: &[Tier], room: Room) -> Result<Plan, 
         let same = running.iter().any(|server| server.name == tier.name() && server.model == path);
         wanted.push(Wanted { tier: *tier, path, model, running: same });
     }
-    let program = engine::llama_server(config).ok();
+    // What runs in containers does not use the devices that a llama-server of this machine knows.
+    let native = tiers.iter().any(|tier| config.up.tier(*tier).launcher == LauncherKind::Native);
+    let program = native.then(|| engine::llama_server(config).ok()).flatten();
     let mut memory = memory::of_this_machine(program.as_deref()).await;
     if room == Room::AndTheirOwn {
         let own = running.iter().filter(|server| tiers.iter().any(|tier| tier.name() == server.name));

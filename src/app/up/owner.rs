@@ -4,7 +4,7 @@
 use super::breaker::{Breaker, BreakerSettings, Verdict};
 use super::say::Say;
 use super::tier::{Backend, Phase, Tier, View};
-use crate::servers::{self, ExitReason, Server, ServerError, ServerSettings};
+use crate::servers::{self, ExitKind, ExitReason, Server, ServerError, ServerSettings};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -19,6 +19,8 @@ const ASK: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(3);
 /// A server that lived for so long has not failed, even if nobody asked it anything.
 const STEADY: Duration = Duration::from_secs(30);
+/// One that was killed from outside had come up if it lived for so long.
+const LIVED: Duration = Duration::from_secs(1);
 /// Longest wait for requests under way when everything ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -143,7 +145,9 @@ impl Owner {
             if let Some(hung) = server {
                 hung.stop().await;
             }
-            if backend.has_served() || began.elapsed() >= STEADY {
+            // Killed from outside after it had come up: no failure of its own.
+            let killed = reason.kind == ExitKind::Killed && began.elapsed() >= LIVED;
+            if backend.has_served() || killed || began.elapsed() >= STEADY {
                 breaker.success();
             } else if !self.pause(&mut breaker).await {
                 return;

@@ -1,6 +1,6 @@
 //! One tier as its front and its owner share it: the owner publishes how its server is, requests take leases of it.
 
-use crate::servers::{ExitReason, Server};
+use crate::servers::{ExitKind, ExitReason, Server};
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -190,6 +190,11 @@ impl Tier {
     pub fn idle(&self) -> Option<Duration> {
         let since = *self.last_request.lock().unwrap_or_else(PoisonError::into_inner);
         (self.under_way.load(Ordering::Acquire) == 0).then(|| since.elapsed())
+    }
+
+    /// Whether the last server was ended from outside, so that no request is to blame.
+    pub fn was_killed(&self) -> bool {
+        self.view.borrow().last_exit.as_ref().is_some_and(|exit| exit.kind == ExitKind::Killed)
     }
 
     pub fn counted(&self) -> Counted {

@@ -7,6 +7,7 @@ mod probe;
 mod sse;
 mod template;
 mod think;
+mod tools;
 mod transport;
 mod usage;
 mod wire;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+pub use tools::{ToolCall, ToolChoice, ToolRequest, ToolSpec, Turn};
 use transport::Transport;
 pub use usage::Usage;
 
@@ -150,6 +152,8 @@ pub struct Capabilities {
     pub slots: u32,
     /// Tokens of context a request may use, where known.
     pub context: Option<u32>,
+    /// Whether the model's chat template knows tools, where the server says so.
+    pub tools: Option<bool>,
     /// Model name as the server gives it.
     pub model: Option<String>,
 }
@@ -371,8 +375,8 @@ impl Client {
         self.chat(&request, cancel).await.map(drop)
     }
 
-    /// Reads `messages` into the server's cache without generating anything, in the slot that the server chooses: the
-    /// request that comes next with the same beginning starts where this ended.
+    /// Reads `messages` into the server's cache, in the slot that the server chooses: the request that comes next with the
+    /// same beginning starts where this ended. Generates no more than the one token that reading gives anyway.
     pub async fn read_ahead(&self, messages: &[Message], cancel: &CancellationToken) -> Result<(), LlmError> {
         let request = ChatRequest {
             messages: messages.to_vec(),

@@ -78,6 +78,7 @@ fn from_props(props: &Value) -> Option<Capabilities> {
         native: true,
         slots: small("/total_slots")?,
         context: small("/default_generation_settings/n_ctx"),
+        tools: props.pointer("/chat_template_caps/supports_tools").and_then(Value::as_bool),
         model: text("model_alias").or(text("model_path")).map(str::to_owned),
     })
 }

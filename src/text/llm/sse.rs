@@ -1,6 +1,7 @@
 //! Reads a streamed completion.
 
 use super::think::ThinkFilter;
+use super::tools::{Calls, ToolCall};
 use super::transport::{MAX_BODY, Transport, content_type};
 use super::wire::{self, Reply};
 use super::{Completion, LlmError};
@@ -34,6 +35,7 @@ pub(super) struct Reader<'a> {
     first: Option<Duration>,
     /// Tokens have come, visible or not.
     flowing: bool,
+    calls: Calls,
 }
 
 /// Why a stream ended before its end.
@@ -47,16 +49,34 @@ impl<'a> Reader<'a> {
     /// For a request sent at `started`. With `keep_tags`, `<think>` is text like any other.
     pub fn new(transport: &'a Transport, keep_tags: bool, started: Instant) -> Self {
         let filter = (!keep_tags).then(ThinkFilter::default);
-        Reader { transport, started, filter, reply: Reply::default(), first: None, flowing: false }
+        Reader {
+            transport,
+            started,
+            filter,
+            reply: Reply::default(),
+            first: None,
+            flowing: false,
+            calls: Calls::default(),
+        }
     }
 
     /// Reads to the end, handing out visible text as it comes.
     pub async fn read(
-        mut self,
+        self,
         response: Response,
         patience: Patience,
         on_delta: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Completion, LlmError> {
+        self.read_calls(response, patience, on_delta).await.map(|(completion, _)| completion)
+    }
+
+    /// The same, with the calls of tools. A stream that breaks off has none.
+    pub async fn read_calls(
+        mut self,
+        response: Response,
+        patience: Patience,
+        on_delta: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(Completion, Vec<ToolCall>), LlmError> {
         let cut = match content_type(&response).as_str() {
             // The server knows no streaming.
             "application/json" => self.whole(response, patience, on_delta).await.err(),
@@ -88,7 +108,9 @@ impl<'a> Reader<'a> {
         }
         self.transport.count(self.reply.counts);
         let first = self.first.unwrap_or_else(|| self.started.elapsed());
-        Ok(self.reply.completion(first))
+        let whole = !matches!(self.reply.finish, Some(Finish::Broken | Finish::Timeout | Finish::Length));
+        let calls = if whole { self.calls.finish() } else { Vec::new() };
+        Ok((self.reply.completion(first), calls))
     }
 
     async fn whole(
@@ -103,6 +125,9 @@ impl<'a> Reader<'a> {
             return Err(Cut::Error(self.transport.refused(200, &answer)));
         }
         let reply = wire::completion(&answer).map_err(|reason| Cut::Error(self.transport.garbage(reason)))?;
+        if let Some(calls) = answer.pointer("/choices/0/message/tool_calls") {
+            self.calls.push(calls).map_err(|reason| self.garbage(reason))?;
+        }
         let text = reply.text.clone();
         self.reply = Reply { text: String::new(), ..reply };
         self.take(&text, on_delta);
@@ -160,6 +185,10 @@ impl<'a> Reader<'a> {
         }
         let piece = |key: &str| choice.pointer(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         self.flowing |= piece("/delta/reasoning_content").is_some();
+        if let Some(calls) = choice.pointer("/delta/tool_calls") {
+            self.calls.push(calls).map_err(|reason| self.garbage(reason))?;
+            self.flowing |= self.calls.begun();
+        }
         if let Some(text) = piece("/delta/content") {
             self.flowing = true;
             self.take(text, on_delta);

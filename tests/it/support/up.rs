@@ -34,7 +34,7 @@ pub fn place() -> Place {
         .args(["--profile", "tiny"])
         .set(&format!("light.port={light}"))
         .set(&format!("heavy.port={heavy}"))
-        .set("light.context=1024")
+        .set("light.context=2048")
         .set("light.threads=1")
         .set("servers.grace_seconds=2")
         .set("up.key=none")
@@ -71,9 +71,12 @@ impl Place {
     /// `bestbox ARGS…` with this place's settings.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bestbox"));
+        let (name, rest) = args.split_first().expect("a command");
         command
+            .arg(name)
+            // Flags for all commands count together only on one side of the command's name.
             .args(&self.args)
-            .args(args)
+            .args(rest)
             .current_dir(self.path())
             .env("XDG_CONFIG_HOME", self.path())
             .env("BESTBOX_CACHE", self.path())

@@ -351,6 +351,8 @@ fn meaning(code: WarningCode) -> &'static str {
         WarningCode::IntentUndecided => "The intent is undecided; the default route was taken",
         WarningCode::ReplyUnavailable => "No answer from the model",
         WarningCode::ReplyTruncated => "The answer was cut",
+        WarningCode::ToolsUnavailable => "The answer had to do without a tool",
+        WarningCode::ToolDenied => "A call of a tool was not confirmed",
         WarningCode::NoSpeech => "No speech",
         WarningCode::LowConfidence => "Recognised with low confidence",
         WarningCode::Interrupted => "Interrupted",

@@ -47,6 +47,10 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Report, Error> {
 async fn start(bench: &Bench<'_>, configured: &Config, plan: Plan) -> Result<Engines, Error> {
     let mut config = configured.clone();
     config.agent.max_tokens = bench.args.answer_tokens;
+    // The same answer each time: nothing is remembered and no tool is called.
+    config.agent.memory_turns = 0;
+    config.agent.allow.clear();
+    config.agent.mcp.clear();
     config.quick.max_tokens = bench.args.answer_tokens;
     // Intent, cleanup and answer each keep their prompt, and cleanup is as clever: what the two tiers have together, the
     // single model has too.

@@ -33,7 +33,8 @@ pub(super) fn html(report: &Report) -> String {
         let _ = write!(page, "<li{class}>{word}: {}: {}</li>", escaped(&aim.what), escaped(&aim.value));
     }
     page.push_str("</ul>");
-    let plots: [(&str, fn(&Row) -> f64); 4] = [
+    type Plot = (&'static str, fn(&Row) -> f64);
+    let plots: [Plot; 4] = [
         ("Until the route is known (median)", |row| row.route_ms),
         ("Until the clean text is there (median)", |row| row.cleaned_ms),
         ("Until the first token of an answer (median)", |row| row.first_ms),

@@ -46,6 +46,7 @@ trait Notifications {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Answer,
+    Question,
     Problem,
     State,
 }
@@ -76,9 +77,13 @@ pub async fn run(session: Session, controller: Controller, stop: CancellationTok
             event = next(&mut events, &stop) => event,
             action = actions.next() => {
                 let action = action.ok_or("the session bus has ended")?;
-                let ours = action.args().map(|args| (args.id, args.action.clone())).ok();
-                if ours.is_some_and(|(id, action)| action == "recover" && shown.ids.get(&Kind::State) == Some(&id)) {
-                    controller.send(Command::Recover);
+                let Ok(args) = action.args() else { continue };
+                let is = |kind| shown.ids.get(&kind) == Some(&args.id);
+                match args.action.as_str() {
+                    "recover" if is(Kind::State) => controller.send(Command::Recover),
+                    "confirm" if is(Kind::Question) => controller.send(Command::Confirm),
+                    "deny" if is(Kind::Question) => controller.send(Command::Deny),
+                    _ => {}
                 }
                 continue;
             }
@@ -100,7 +105,10 @@ pub async fn run(session: Session, controller: Controller, stop: CancellationTok
                 })
             }
             event => {
-                if matches!(event, Event::Reply { .. } | Event::Error { .. } | Event::Cancelled { .. }) {
+                if matches!(
+                    event,
+                    Event::Reply { .. } | Event::Confirm { .. } | Event::Error { .. } | Event::Cancelled { .. }
+                ) {
                     answer.clear();
                     updated = None;
                 }
@@ -120,6 +128,10 @@ fn note(event: &Event) -> Option<Note> {
     };
     match event {
         Event::Reply { text, .. } => note(Kind::Answer, "Answer", text, 1),
+        Event::Confirm { tool, arguments, .. } => {
+            let body = format!("{tool}\n{arguments}\nSay yes or no, or: bestbox ctl confirm | deny");
+            note(Kind::Question, "Allow this?", &body, 2)
+        }
         Event::Error { message, .. } => note(Kind::Problem, "Dictation failed", message, 2),
         Event::Warning { message } => note(Kind::Problem, "Dictation", message, 1),
         Event::Microphone { message, .. } => note(Kind::Problem, "Microphone", message, 1),
@@ -173,7 +185,13 @@ impl Shown {
         if can("body-markup") {
             body = body.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         }
-        let actions: &[&str] = if note.recover && can("actions") { &["recover", "Make text of it"] } else { &[] };
+        // What is not shown whole cannot be allowed here.
+        let whole = note.body.chars().count() <= LONGEST;
+        let actions: &[&str] = match note.kind {
+            Kind::Question if whole && can("actions") => &["confirm", "Allow", "deny", "Refuse"],
+            _ if note.recover && can("actions") => &["recover", "Make text of it"],
+            _ => &[],
+        };
         let mut hints = HashMap::from([
             ("urgency", Value::U8(note.urgency)),
             ("desktop-entry", Value::from("org.bestbox.BestBox")),
@@ -182,7 +200,7 @@ impl Shown {
             hints.insert("transient", Value::Bool(true));
         }
         // An answer stays until it has been read; the rest leaves by itself.
-        let expire = if note.kind == Kind::Answer { 0 } else { -1 };
+        let expire = if matches!(note.kind, Kind::Answer | Kind::Question) { 0 } else { -1 };
         let replaces = self.ids.get(&note.kind).copied().unwrap_or(0);
         let icon = "audio-input-microphone";
         self.service.notify("bestbox", replaces, icon, note.summary, &body, actions, hints, expire).await

@@ -10,6 +10,7 @@ pub async fn run(controller: Controller, stop: CancellationToken) -> Result<(), 
     while let Some(event) = next(&mut events, &stop).await {
         let (summary, body) = match event {
             Event::Reply { text, .. } => ("Answer", text),
+            Event::Confirm { tool, arguments, .. } => ("Allow this? Say yes or no.", format!("{tool}\n{arguments}")),
             Event::Error { message, .. } => ("Dictation failed", message),
             Event::Warning { message } | Event::Microphone { message, .. } => ("Dictation", message),
             Event::Delivered { how, .. } if how == "clipboard" => {

@@ -87,6 +87,8 @@ fn command(key: KeyEvent, status: &Status) -> Option<Command> {
         KeyCode::Esc => Some(Command::Cancel),
         KeyCode::Char('r') => Some(Command::Recover),
         KeyCode::Char('a') => Some(Command::Again),
+        KeyCode::Char('y') => Some(Command::Confirm),
+        KeyCode::Char('n') => Some(Command::Deny),
         KeyCode::Char('p') => Some(Command::Private { on: !status.private }),
         KeyCode::Char('q') => Some(Command::Quit),
         _ => None,
@@ -113,6 +115,10 @@ impl View {
             Event::Reply { text, .. } => {
                 self.answer.clear();
                 Some((Color::Cyan, text.clone()))
+            }
+            Event::Confirm { tool, arguments, .. } => {
+                self.answer.clear();
+                Some((Color::Yellow, format!("allow {tool} with {arguments}? y or n")))
             }
             Event::Delivered { how, .. } => Some((Color::DarkGray, format!("delivered: {how}"))),
             Event::Cancelled { recoverable: true, .. } => Some((Color::Yellow, "cancelled; r recovers it".to_owned())),

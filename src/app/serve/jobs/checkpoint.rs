@@ -133,7 +133,11 @@ impl Told {
             }
             Event::Warning(warning) => return self.warnings.insert(warning.message.clone()),
             // Answers are not kept: an intent begins the answer anew.
-            Event::Intent(_) | Event::ReplyDelta(_) => return true,
+            Event::Intent(_)
+            | Event::ReplyDelta(_)
+            | Event::ToolCall { .. }
+            | Event::ToolResult { .. }
+            | Event::Pending(_) => return true,
             Event::Opened { .. } => "opened",
             Event::Language(_) => "language",
             Event::Segment(_) => "segment",

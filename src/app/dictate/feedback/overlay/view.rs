@@ -61,6 +61,7 @@ impl View {
                 self.say(text, false);
                 self.answer = true;
             }
+            Event::Confirm { tool, arguments, .. } => self.say(&format!("Allow {tool}? {arguments}"), true),
             Event::Cancelled { .. } => self.say("Cancelled", false),
             Event::Nothing { why, .. } => self.say(why, false),
             Event::Error { message, .. } | Event::Warning { message } => self.say(message, true),
