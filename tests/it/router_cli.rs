@@ -97,7 +97,12 @@ fn a_shadow_report_reads_a_log() {
 #[test]
 fn the_service_keeps_conversations_apart() {
     // No server comes up: what is not by a rule is by default.
-    let served = serve().set("servers.program=/nowhere/llama-server").set("cleanup.style=verbatim").start();
+    let served = serve()
+        .set("servers.program=/nowhere/llama-server")
+        .set("cleanup.style=verbatim")
+        // However slow the machine is.
+        .set("intent.attention_seconds=600")
+        .start();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let by = |text: &str, conversation: &str, field: bool| {
