@@ -152,7 +152,8 @@ fn stranger(front: &Front, method: &Method, headers: &HeaderMap) -> Option<Respo
     let Some(key) = &front.key else {
         // Without a key any page in a browser could use this: by its own origin, or by a name that it has pointed here.
         let foreign = |host: &str| {
-            let host = host.rsplit_once(':').map_or(host, |(host, port)| if port.contains(']') { host } else { host });
+            // The last colon of an address in brackets without a port is its own.
+            let host = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(host, _)| host);
             let host = host.trim_matches(['[', ']']);
             host != "localhost" && host.parse::<std::net::IpAddr>().is_err()
         };

@@ -329,9 +329,8 @@ mod tests {
     }
 
     fn config() -> Config {
-        let mut config = Config::default();
-        config.heavy = TierConfig { context: 8192, parallel: 2, ..TierConfig::default() };
-        config
+        let heavy = TierConfig { context: 8192, parallel: 2, ..TierConfig::default() };
+        Config { heavy, ..Config::default() }
     }
 
     #[test]
