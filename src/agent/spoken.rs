@@ -21,6 +21,8 @@ pub(super) struct Splitter {
     /// The next visible character begins a paragraph: it follows a closed tag.
     parted: bool,
     begun: bool,
+    /// What is spoken next is another part.
+    spoken_ended: bool,
 }
 
 impl Splitter {
@@ -37,6 +39,7 @@ impl Splitter {
             self.held.drain(..tag.len());
             self.tagged = true;
             self.parted |= self.speaking && tag == CLOSE;
+            self.spoken_ended |= tag == CLOSE;
             self.speaking = tag == OPEN;
         }
     }
@@ -53,19 +56,24 @@ impl Splitter {
     }
 
     fn show(&mut self, text: &str, visible: &mut String) {
-        if self.speaking {
-            self.spoken.push_str(text);
-        }
         let mut text = text;
-        if self.parted && !self.speaking {
+        if self.parted {
             text = text.trim_start();
             if text.is_empty() {
                 return;
             }
             if self.begun {
-                visible.push_str("\n\n");
+                // Two spoken parts in a row are one text.
+                visible.push_str(if self.speaking { " " } else { "\n\n" });
             }
             self.parted = false;
+        }
+        if self.speaking {
+            if self.spoken_ended {
+                self.spoken.push(' ');
+                self.spoken_ended = false;
+            }
+            self.spoken.push_str(text);
         }
         self.begun |= !text.trim().is_empty();
         visible.push_str(text);
@@ -161,7 +169,7 @@ mod tests {
     #[test]
     fn without_tags_the_first_sentences_are_spoken() {
         assert_eq!(by_rule("**Paris.** It is in France.\n\nMore about it."), "Paris. It is in France.");
-        let long = format!("Short one. {}", "word ".repeat(60));
+        let long = format!("Short one. And {}", "word ".repeat(60));
         assert_eq!(by_rule(&long), "Short one.");
         assert_eq!(by_rule("```rust\nfn main() {}\n```\nThat is it."), "That is it.");
         assert_eq!(by_rule(""), "");

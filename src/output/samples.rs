@@ -78,9 +78,14 @@ pub fn full() -> Outcome {
         model: "a-model".into(),
         finish: Finish::Stop,
         tokens: Some(3),
-        spoken: None,
-        tools: Vec::new(),
-        pending: None,
+        spoken: Some("Paris.".into()),
+        tools: vec![ToolUse { tool: "atlas".into(), arguments: serde_json::json!({}), end: ToolEnd::Done }],
+        pending: Some(PendingCall {
+            token: "secret".into(),
+            tool: "write_note".into(),
+            arguments: serde_json::json!({}),
+            expires: 1_800_000_000.0,
+        }),
     });
     outcome.warnings = vec![Warning::new(WarningCode::LowConfidence, "the last sentence was hard to hear")];
     outcome.timings = Timings {

@@ -180,7 +180,10 @@ impl Parser {
     }
 
     fn function(&mut self) -> Result<BigRational, String> {
-        let name: String = self.rest[self.at..].iter().take_while(|c| c.is_alphanumeric() || **c == '√').collect();
+        // The sign needs no brackets: √16.
+        let sign = self.peek() == Some('√');
+        let letters = self.rest[self.at..].iter().take_while(|c| c.is_alphanumeric());
+        let name: String = if sign { "√".to_owned() } else { letters.collect() };
         self.at += name.chars().count();
         let name = name.to_lowercase();
         if name == "pi" || name == "π" {
