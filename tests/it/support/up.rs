@@ -175,10 +175,16 @@ impl Up<'_> {
     }
 
     /// The front's health page.
+    #[track_caller]
     pub fn health(&self, port: u16) -> (u16, Value) {
+        self.try_health(port).unwrap_or_else(|error| panic!("{error}: {}", self.said()))
+    }
+
+    /// The same, where it may not listen yet.
+    fn try_health(&self, port: u16) -> Result<(u16, Value), reqwest::Error> {
         block(async move {
-            let answer = http().get(format!("http://127.0.0.1:{port}/health")).send().await.expect("an answer");
-            (answer.status().as_u16(), answer.json().await.expect("JSON"))
+            let answer = http().get(format!("http://127.0.0.1:{port}/health")).send().await?;
+            Ok((answer.status().as_u16(), answer.json().await?))
         })
     }
 
@@ -187,11 +193,11 @@ impl Up<'_> {
     pub fn is(&self, port: u16, state: &str) -> Value {
         let begun = Instant::now();
         loop {
-            let (_, health) = self.health(port);
-            if health["bestbox"]["state"] == state {
-                return health["bestbox"].clone();
+            let health = self.try_health(port);
+            match &health {
+                Ok((_, health)) if health["bestbox"]["state"] == state => return health["bestbox"].clone(),
+                _ => assert!(begun.elapsed() < PATIENCE, "not {state}: {health:?} {}", self.said()),
             }
-            assert!(begun.elapsed() < PATIENCE, "not {state}: {health} {}", self.said());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
