@@ -145,7 +145,7 @@ fn no_server_outlives_bestbox() {
         let folder = tempfile::tempdir().expect("a folder");
         let record = folder.path().join("record");
         let slow = format!(
-            "import sys; sys.argv = ['x', {:?}]; exec(open({:?}).read().replace('elif method == \"tools/list\":', 'elif method == \"tools/list\" and 0:'))",
+            "import sys; sys.argv = ['x', {:?}]; exec(open({:?}).read().replace('elif method == \"tools/list\":', 'elif method == \"tools/list\": pass\\n    elif 0:'))",
             record.display().to_string(),
             script("hostile.py")
         );
