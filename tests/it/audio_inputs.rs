@@ -376,9 +376,11 @@ fn streams_can_be_cancelled_and_dropped() {
 }
 
 /// The price of a process of its own: from opening a small file to its last sample. Tried until it was paid once, because
-/// other tests run at the same time.
+/// other tests run at the same time. The resampler is compiled with this crate, which the dev profile does not optimise:
+/// there it may take longer.
 #[test]
 fn a_small_file_costs_under_10_ms() {
+    let bound = Duration::from_millis(if cfg!(debug_assertions) { 100 } else { 10 });
     let folder = tempfile::tempdir().unwrap();
     for (name, arguments) in [("a.wav", &["-c:a", "pcm_s16le"] as &[&str]), ("a.opus", &["-c:a", "libopus"])] {
         let path = clip(folder.path(), name, arguments);
@@ -387,11 +389,12 @@ fn a_small_file_costs_under_10_ms() {
             let start = Instant::now();
             decode_file(&path).unwrap();
             least = least.min(start.elapsed());
-            if least < Duration::from_millis(10) {
+            if least < bound {
                 break;
             }
         }
-        assert!(least < Duration::from_millis(10), "{name}: {least:?}");
+        println!("{name}: {least:?}");
+        assert!(least < bound, "{name}: {least:?}");
     }
 }
 
